@@ -1,0 +1,1 @@
+"""Ground floor: the standard library only."""

@@ -1,0 +1,100 @@
+"""The error tree. A message says the value found, the rule it breaks and the knob to turn.
+
+Each type also inherits the built-in that a caller of the older engines would catch, so `except KeyError` around a
+registry and `except TypeError` around a build keep working.
+"""
+
+from __future__ import annotations
+
+
+class TrainwrightError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ConfigError(TrainwrightError, ValueError):
+    """A config that cannot be read, or that cannot be run. `filename` and `lineno` are set where they are known."""
+
+    def __init__(self, message: str, filename: str | None = None, lineno: int | None = None) -> None:
+        where = "" if filename is None else filename if lineno is None else f"{filename}:{lineno}"
+        super().__init__(f"{where}: {message}" if where else message)
+        self.filename = filename
+        self.lineno = lineno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The message already holds the place; rebuilding through __init__ would write it twice.
+        return _rebuild, (type(self), self.args[0], self.filename, self.lineno)
+
+
+class ConfigTypeError(ConfigError, TypeError):
+    """A value of the wrong type, or a wrong argument for the class that `type` names."""
+
+
+class ConfigNotFoundError(ConfigError, FileNotFoundError):
+    """A config file, or a base that a config names, which does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # OSError would print errno and filename instead of the message
+
+
+class CustomImportError(ConfigError, ImportError):
+    """A module named in `custom_imports` that cannot be imported."""
+
+
+class RegistryError(TrainwrightError, KeyError):
+    """An unknown name, or a name registered twice."""
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument, which would show a multi-line message as one line of "\n".
+        return str(self.args[0]) if self.args else ""
+
+
+class BuildError(TrainwrightError):
+    """An object could not be built although its description is well formed."""
+
+
+class HookError(TrainwrightError, ValueError):
+    """A hook that cannot be registered, or a hook point that does not exist."""
+
+
+class CheckpointError(TrainwrightError, RuntimeError):
+    """A checkpoint that is missing, incomplete or foreign, or that cannot be written."""
+
+
+class DataError(TrainwrightError, RuntimeError):
+    """A dataset, sampler or collate function that failed; names the sample."""
+
+
+class NonFiniteLossError(TrainwrightError, FloatingPointError):
+    """A loss became NaN or infinite."""
+
+
+class WorkDirError(TrainwrightError, OSError):
+    """A work directory that cannot be created or written."""
+
+
+class MissingExtraError(TrainwrightError, ImportError):
+    """An optional package that is not installed; names the extra that brings it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training stopped on request at an iteration boundary. `checkpoint` is the path to resume from, if one was
+    saved.
+    """
+
+    def __init__(self, message: str = "", checkpoint: str | None = None) -> None:
+        super().__init__(message)
+        self.checkpoint = checkpoint
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Attach context to an error without changing its type; shown below the message in a traceback."""
+    if hasattr(error, "add_note"):
+        error.add_note(note)
+    elif error.args and isinstance(error.args[0], str):  # Python 3.10 has no notes
+        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])
+
+
+def _rebuild(cls: type[ConfigError], message: str, filename: str | None, lineno: int | None) -> ConfigError:
+    error = cls(message)
+    error.filename, error.lineno = filename, lineno
+    return error

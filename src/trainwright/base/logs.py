@@ -1,0 +1,136 @@
+"""Logging: a named logger with a console and, where asked, a file; `print_log` chooses between them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+from trainwright.base.instances import ManagerMixin
+
+_COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1", logging.DEBUG: "36"}
+_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+_DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
+
+
+def env_rank() -> int:
+    """Rank as the launcher exported it (RANK); 0 without a launcher."""
+    return int(os.environ.get("RANK", "0") or 0)
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes to whatever `sys.stderr` is at the time of the message, so that redirection and capture work."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            stream = sys.stderr
+            line = self.format(record)
+            colour = _COLOURS.get(record.levelno)
+            if colour and stream.isatty():
+                line = line.replace(record.levelname, f"\033[{colour}m{record.levelname}\033[0m", 1)
+            stream.write(line + "\n")
+            stream.flush()
+        except Exception:  # noqa: BLE001 - logging's own contract: a handler reports, and never stops the program
+            self.handleError(record)
+
+
+class MMLogger(ManagerMixin, logging.Logger):
+    """A logger outside the tree of `logging`: its handlers are its own, and nothing propagates.
+
+    Rank 0 shows `log_level` and above on the console, the other ranks only errors. `log_file` is written by rank 0;
+    with `distributed=True`, or at DEBUG, every rank of several writes its own file, with host and rank in the name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        logger_name: str = "trainwright",
+        log_file: str | os.PathLike[str] | None = None,
+        log_level: int | str = "INFO",
+        file_mode: str = "w",
+        distributed: bool = False,
+    ) -> None:
+        logging.Logger.__init__(self, logger_name)
+        self._instance_name = name
+        level: int = logging._checkLevel(log_level)  # type: ignore[attr-defined]
+        rank = env_rank()
+        console = ConsoleHandler(level if rank == 0 else logging.ERROR)
+        console.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        self.addHandler(console)
+        self._log_file: str | None = None
+        if log_file is not None:
+            every_rank = (distributed or level <= logging.DEBUG) and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1
+            if every_rank or rank == 0:
+                self._add_file(_rank_path(log_file, rank) if every_rank else os.fspath(log_file), level, file_mode)
+        self.setLevel(level)
+
+    def _add_file(self, path: str, level: int, file_mode: str) -> None:
+        handler = logging.FileHandler(path, file_mode, encoding="utf-8")
+        handler.setLevel(level)
+        handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        self.addHandler(handler)
+        self._log_file = path
+
+    @property
+    def log_file(self) -> str | None:
+        """Path of the file this rank writes, or None."""
+        return self._log_file
+
+    @classmethod
+    def get_current_instance(cls) -> MMLogger:
+        """The current logger; one named 'trainwright' is created if there is none."""
+        if cls._active.get() is None and not cls._instance_dict:
+            cls.get_instance("trainwright")
+        found = super().get_current_instance()
+        assert found is not None
+        return found
+
+    def setLevel(self, level: int | str) -> None:
+        # A logger outside logging's tree is not reached by the manager's cache invalidation.
+        self.level = logging._checkLevel(level)  # type: ignore[attr-defined]
+        self._cache: dict[int, bool] = {}
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        for handler in self.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+    def close(self) -> None:
+        """Close the log file and forget the logger's name."""
+        for handler in list(self.handlers):
+            if isinstance(handler, logging.FileHandler):
+                self.removeHandler(handler)
+                handler.close()
+        self.forget()
+
+
+def print_log(msg: Any, logger: logging.Logger | str | None = None, level: int = logging.INFO) -> None:
+    """Send `msg` to a logger.
+
+    `logger`: None writes the bare message to stdout, 'silent' drops it, 'current' is the current MMLogger, another
+    string is the name of an MMLogger that exists, and a Logger is used as it is.
+    """
+    if logger is None:
+        sys.stdout.write(f"{msg}\n")
+    elif isinstance(logger, logging.Logger):
+        logger.log(level, msg)
+    elif logger == "silent":
+        return
+    elif logger == "current":
+        MMLogger.get_current_instance().log(level, msg)
+    elif isinstance(logger, str):
+        if not MMLogger.check_instance_created(logger):
+            raise ValueError(f"there is no MMLogger named {logger!r}: create it with MMLogger.get_instance({logger!r})")
+        MMLogger.get_instance(logger).log(level, msg)
+    else:
+        raise TypeError(
+            f"logger must be a logging.Logger, a name, 'silent', 'current' or None, got {type(logger).__name__}"
+        )
+
+
+def _rank_path(log_file: str | os.PathLike[str], rank: int) -> str:
+    import platform
+
+    stem, suffix = os.path.splitext(os.fspath(log_file))
+    return f"{stem}_{platform.node()}_rank{rank}{suffix}"

@@ -1,0 +1,57 @@
+"""Plain text for people: names that look alike, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def near_names(name: str, candidates: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The `n` candidates that look most like `name`, best first; case and underscores count for little."""
+    from difflib import SequenceMatcher
+
+    wanted = _plain(name)
+    scored: list[tuple[float, str]] = []
+    matcher = SequenceMatcher()
+    matcher.set_seq2(wanted)
+    for candidate in dict.fromkeys(candidates):
+        plain = _plain(candidate)
+        if plain == wanted:
+            scored.append((1.0, candidate))
+            continue
+        matcher.set_seq1(plain)
+        if matcher.real_quick_ratio() >= cutoff and matcher.quick_ratio() >= cutoff:
+            score = matcher.ratio()
+            if score >= cutoff:
+                scored.append((score, candidate))
+        elif len(wanted) > 3 and wanted in plain:
+            scored.append((cutoff, candidate))
+    scored.sort(key=lambda pair: (-pair[0], pair[1]))
+    return [candidate for _, candidate in scored[:n]]
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """`""`, `" Did you mean 'x'?"` or `" Did you mean 'x', 'y' or 'z'?"`: to be appended to a sentence."""
+    near = near_names(name, (c for c in candidates if isinstance(c, str)))
+    if not near:
+        return ""
+    quoted = [repr(candidate) for candidate in near]
+    listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return f" Did you mean {listed}?"
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
+    """Left-aligned columns two spaces apart, with a rule below the header. No trailing newline."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    grid = [list(header), *cells] if header else cells
+    if not grid:
+        return ""
+    n_columns = max(len(row) for row in grid)
+    widths = [max((len(row[i]) for row in grid if i < len(row)), default=0) for i in range(n_columns)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in grid]
+    if header:
+        lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
