@@ -1,0 +1,31 @@
+"""Reading bytes from a local path or any URL that fsspec knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` names a storage by protocol, such as ``s3://bucket/key``; ``file://`` counts too."""
+    head, separator, _ = path.partition("://")
+    return bool(separator) and head.isidentifier()
+
+
+def url_exists(path: str) -> bool:
+    """Whether a file lies at ``path``, a local path or an fsspec URL."""
+    if not is_url(path):
+        return Path(path).is_file()
+    from fsspec.core import url_to_fs  # lazy: fsspec is needed for URLs only
+
+    filesystem, inner = url_to_fs(path)
+    return bool(filesystem.isfile(inner))
+
+
+def read_bytes(path: str) -> bytes:
+    """All bytes at ``path``, a local path or an fsspec URL; raises OSError as the storage does."""
+    if not is_url(path):
+        return Path(path).read_bytes()
+    from fsspec.core import url_to_fs  # lazy: fsspec is needed for URLs only
+
+    filesystem, inner = url_to_fs(path)
+    return bytes(filesystem.cat_file(inner))

@@ -1,0 +1,26 @@
+"""What a run knows of itself: counters, metrics, messages, random streams. Nothing here calls a hook or a model."""
+
+from trainwright.state.clock import Clock, Completing, Progress
+from trainwright.state.context import RunContext
+from trainwright.state.history import HistoryBuffer
+from trainwright.state.message_hub import MessageHub
+from trainwright.state.metrics import MetricStore
+from trainwright.state.plain import NotPlainError, plain_items, to_plain
+from trainwright.state.stateful import Stateful
+from trainwright.state.stop import StopAt, StopFlag
+
+__all__ = [
+    "Clock",
+    "Completing",
+    "HistoryBuffer",
+    "MessageHub",
+    "MetricStore",
+    "NotPlainError",
+    "Progress",
+    "RunContext",
+    "Stateful",
+    "StopAt",
+    "StopFlag",
+    "plain_items",
+    "to_plain",
+]

@@ -1,0 +1,46 @@
+"""What belongs to one run, opened by ``with``."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Protocol
+
+from trainwright.state.clock import Clock
+from trainwright.state.message_hub import MessageHub
+from trainwright.state.metrics import MetricStore
+from trainwright.state.stop import StopFlag
+
+
+class FiresEvents(Protocol):
+    """The hook table of a run, as far as this floor needs to know it."""
+
+    def fire(self, event: Any, **kwargs: Any) -> None:
+        """Call the hooks of ``event``."""
+        ...
+
+
+class RunContext:
+    """Clock, hooks, metrics, message hub and stop flag of one run.
+
+    While it is open (``with ctx:``), ``MessageHub.get_current_instance()`` finds its hub. Contexts nest; the
+    innermost open one counts, whichever was created last.
+    """
+
+    def __init__(self, name: str, hooks: FiresEvents) -> None:
+        self.name = name
+        self.hooks = hooks
+        self.clock = Clock()
+        self.metrics = MetricStore(self.clock)
+        self.hub = MessageHub(name, self.metrics)
+        self.stop = StopFlag()
+        self.open_phases: list[Any] = []  # outermost first
+        self.data_time_s = 0.0  # time that the loop waited for the batch of the running iteration
+
+    def __enter__(self) -> RunContext:
+        MessageHub._active.append(self.hub)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        MessageHub._active.pop()

@@ -1,0 +1,122 @@
+"""The values of one logged name over time, with windowed statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from trainwright.base.errors import ConfigError
+from trainwright.base.text import did_you_mean
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class HistoryBuffer:
+    """Values and their counts, at most ``max_length`` of them, oldest dropped first (API of MMEngine's HistoryBuffer).
+
+    A count is the number of samples that a value stands for; ``mean`` divides the sum of values by the sum of counts.
+    """
+
+    _statistics: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    def __init__(
+        self,
+        log_history: Iterable[float] = (),
+        count_history: Iterable[float] = (),
+        max_length: int = 1_000_000,
+    ) -> None:
+        self.max_length = max_length
+        self._values: list[float] = list(log_history)
+        self._counts: list[float] = list(count_history)
+        if len(self._values) != len(self._counts):
+            raise ConfigError(
+                f"HistoryBuffer got {len(self._values)} values and {len(self._counts)} counts: the two must be as long."
+            )
+        self._trim()
+
+    def _trim(self) -> None:
+        # Dropping is amortised: lists are cut only when they have grown a quarter too long.
+        if len(self._values) > self.max_length * 1.25 or (len(self._values) > self.max_length < 64):
+            del self._values[: -self.max_length]
+            del self._counts[: -self.max_length]
+
+    def update(self, log_val: float, count: float = 1) -> None:
+        """Append one value that stands for ``count`` samples."""
+        self._values.append(float(log_val))
+        self._counts.append(count)
+        self._trim()
+
+    def extend(self, values: Iterable[float], counts: Iterable[float]) -> None:
+        """Append many values at once, as a flush of the metric store does."""
+        self._values.extend(values)
+        self._counts.extend(counts)
+        self._trim()
+
+    @property
+    def data(self) -> tuple[Array, Array]:
+        """The kept values and counts as two float64 arrays of the same length."""
+        values = np.asarray(self._values[-self.max_length :], dtype=np.float64)
+        return values, np.asarray(self._counts[-self.max_length :], dtype=np.float64)
+
+    def __len__(self) -> int:
+        return min(len(self._values), self.max_length)
+
+    @classmethod
+    def register_statistics(cls, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Make ``method(buffer, *args)`` available to :meth:`statistics` under its own name; for use as a decorator."""
+        cls._statistics.setdefault(method.__name__, method)
+        return method
+
+    def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+        """The statistic of that name: mean, max, min, current, or a registered one."""
+        builtin = {"mean": self.mean, "max": self.max, "min": self.min, "current": self.current}
+        if method_name in builtin:
+            return builtin[method_name](*args, **kwargs)
+        if method_name not in self._statistics:
+            known = [*builtin, *self._statistics]
+            raise KeyError(
+                f"{method_name!r} is no statistic of HistoryBuffer; known: {', '.join(known)}."
+                f"{did_you_mean(method_name, known)}"
+            )
+        return self._statistics[method_name](self, *args, **kwargs)
+
+    def _window(self, window_size: int | None) -> tuple[list[float], list[float]]:
+        if not self._values:
+            raise ValueError("HistoryBuffer is empty: nothing was logged under this name yet.")
+        size = self.max_length if window_size is None else min(window_size, self.max_length)
+        return self._values[-size:], self._counts[-size:]
+
+    def mean(self, window_size: int | None = None) -> float:
+        """Sum of values over sum of counts in the last ``window_size`` entries (all when None)."""
+        values, counts = self._window(window_size)
+        return float(np.sum(values) / np.sum(counts))
+
+    def max(self, window_size: int | None = None) -> float:
+        """The largest of the last ``window_size`` values."""
+        return max(self._window(window_size)[0])
+
+    def min(self, window_size: int | None = None) -> float:
+        """The smallest of the last ``window_size`` values."""
+        return min(self._window(window_size)[0])
+
+    def current(self) -> float:
+        """The newest value."""
+        return self._window(1)[0][0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Values and counts as float64 tensors ``(n,)``; counts only when they differ from 1."""
+        values, counts = self.data
+        state: dict[str, Any] = {"values": torch.from_numpy(values), "max_length": self.max_length}
+        if (counts != 1).any():
+            state["counts"] = torch.from_numpy(counts)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over saved values and counts."""
+        self.max_length = int(state["max_length"])
+        self._values = state["values"].tolist()
+        counts = state.get("counts")
+        self._counts = [1] * len(self._values) if counts is None else counts.tolist()

@@ -1,0 +1,62 @@
+"""Plain data: what a checkpoint may hold so that it can always be read without running code."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+_ATOMS = (bool, int, float, str, bytes, complex, torch.dtype, torch.device)
+
+
+class NotPlainError(TypeError):
+    """A value that is neither a tensor nor plain data; carries where in the tree it stands."""
+
+    def __init__(self, where: str, value: Any) -> None:
+        super().__init__(f"{where or 'the value'} is a {type(value).__module__}.{type(value).__qualname__}")
+        self.where = where
+
+
+def to_plain(value: Any, where: str = "") -> Any:
+    """``value`` as tensors, numbers, text, None, lists, tuples, sets and dicts of the builtin types.
+
+    NumPy scalars become numbers and arrays tensors; subclasses of the builtin containers (ConfigDict, named tuples) become
+    plain ones. Anything else raises NotPlainError with its place in the tree.
+    """
+    kind = type(value)
+    if value is None or kind in _ATOMS or isinstance(value, torch.Tensor):
+        return value
+    if kind is OrderedDict:
+        ordered = OrderedDict((k, to_plain(v, f"{where}[{k!r}]")) for k, v in value.items())
+        vars(ordered).update(vars(value))  # a module's state_dict carries its version table as an attribute
+        return ordered
+    if isinstance(value, Mapping):
+        return {to_plain(k, f"{where}[{k!r}]"): to_plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+    if isinstance(value, (list, tuple, torch.Size)):
+        items = [to_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, (set, frozenset)):
+        return {to_plain(v, where) for v in value}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.from_numpy(np.ascontiguousarray(value))
+    for atom in (bool, int, float, str, bytes):
+        if isinstance(value, atom):
+            return atom(value)
+    raise NotPlainError(where, value)
+
+
+def plain_items(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The items that can be saved, as plain data, and the names of those that cannot."""
+    kept: dict[str, Any] = {}
+    dropped: list[str] = []
+    for name, value in values.items():
+        try:
+            kept[name] = to_plain(value, name)
+        except NotPlainError:
+            dropped.append(name)
+    return kept, dropped

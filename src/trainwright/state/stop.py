@@ -1,0 +1,51 @@
+"""Stop as data: who wants the run to end, read by the loops at their boundaries."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class StopAt(enum.IntEnum):
+    """The boundary at which a requested stop takes effect; the lower one wins when two are asked for."""
+
+    ITERATION = 0
+    EPOCH = 1
+
+
+class StopFlag:
+    """Set by hooks, loops and signal handlers; setting it does nothing else, so a handler may."""
+
+    __slots__ = ("at", "interrupts", "may_interrupt", "reason")
+
+    def __init__(self) -> None:
+        self.at: StopAt | None = None
+        self.reason: str = ""
+        self.interrupts = False
+        # Whether the state between two iterations can be saved whole: not while gradients are being accumulated.
+        self.may_interrupt: Callable[[], bool] | None = None
+
+    def request(self, reason: str, at: StopAt = StopAt.ITERATION, interrupts: bool = False) -> None:
+        """Ask the loop to end at the next boundary of kind ``at``; the reason of the nearest boundary is kept.
+
+        ``interrupts`` says that the run is to be saved where it stands and gone on with later: its epoch stays open.
+        """
+        if self.at is None or at < self.at:
+            self.at, self.reason = at, reason
+        self.interrupts |= interrupts
+
+    def clear(self) -> None:
+        """Forget the request, for a run that goes on."""
+        self.at, self.reason, self.interrupts = None, "", False
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to end at the next epoch boundary at the latest."""
+        return self.at is not None
+
+    @property
+    def now(self) -> bool:
+        """Whether the run is to end at this iteration boundary."""
+        if self.at is not StopAt.ITERATION:
+            return False
+        return not self.interrupts or self.may_interrupt is None or self.may_interrupt()
