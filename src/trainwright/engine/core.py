@@ -1,0 +1,88 @@
+"""The two primitives that every loop is made of, and the frame around a phase."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from trainwright.engine.events import Event, Phase
+from trainwright.state import Completing, RunContext
+
+Step = Callable[[Any], Any]
+
+
+class SpanEnd(enum.Enum):
+    """Why a span of iterations ended."""
+
+    LIMIT = "limit"
+    EXHAUSTED = "exhausted"
+    STOP = "stop"
+
+
+def run_iter(ctx: RunContext, phase: Phase, step: Step, batch: Any, index: int) -> None:
+    """One iteration: before_iter, ``outputs = step(batch)``, after_iter, then the clock advances (training only).
+
+    ``index`` is the 0-based place of the batch in its epoch; hooks get it as ``batch_idx``.
+    """
+    fire = ctx.hooks.fire
+    fire(phase.before_iter, batch_idx=index, data_batch=batch)
+    outputs = step(batch)
+    if not phase.trains:
+        fire(phase.after_iter, batch_idx=index, data_batch=batch, outputs=outputs)
+        return
+    ctx.clock.completing = Completing.ITERATION
+    fire(phase.after_iter, batch_idx=index, data_batch=batch, outputs=outputs)
+    ctx.clock.tick()
+
+
+def run_span(
+    ctx: RunContext,
+    batches: Iterator[Any],
+    iterate: Callable[[int, Any], None],
+    limit: int | None = None,
+    start: int = 0,
+) -> SpanEnd:
+    """Pull up to ``limit`` batches (all when None) and call ``iterate(index, batch)`` for each, index from ``start``.
+
+    The time that the pull took is left in ``ctx.data_time_s``. The stop flag is checked at the boundary after each
+    iteration, so a batch that was pulled is always used.
+    """
+    stop = ctx.stop
+    index, end = start, None if limit is None else start + limit
+    while end is None or index < end:
+        pulled = perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return SpanEnd.EXHAUSTED
+        ctx.data_time_s = perf_counter() - pulled
+        iterate(index, batch)
+        index += 1
+        if stop.now:
+            return SpanEnd.STOP
+    return SpanEnd.LIMIT
+
+
+@contextmanager
+def open_phase(ctx: RunContext, phase: Phase) -> Iterator[None]:
+    """The frame of a phase: before_*, the body, after_* on success; ON_EXCEPTION and re-raise on an error.
+
+    Training ends with TRAIN_CLOSED in every case. A validation inside training reports its error once, from here
+    outwards: only the phase that no other encloses fires ON_EXCEPTION.
+    """
+    ctx.open_phases.append(phase)
+    try:
+        ctx.hooks.fire(phase.begin)
+        yield
+        ctx.hooks.fire(phase.end)
+    except Exception as error:
+        if len(ctx.open_phases) == 1:
+            ctx.hooks.fire(Event.ON_EXCEPTION, phase=phase.label, error=error)
+        raise
+    finally:
+        ctx.open_phases.pop()
+        if phase.trains:
+            ctx.hooks.fire(Event.TRAIN_CLOSED)

@@ -1,0 +1,52 @@
+"""What all loops share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from trainwright.base.errors import ConfigError, ConfigTypeError
+
+
+class BaseLoop(ABC):
+    """A loop orders spans of iterations; it is made by the runner with ``runner`` and a data loader or its config.
+
+    API of mmengine.runner.BaseLoop. ``runner`` gives the context (``ctx``), the model, the step functions of its
+    strategy and the other loops; a subclass may use anything public of it.
+    """
+
+    def __init__(self, runner: Any, dataloader: Any) -> None:
+        self._runner = runner
+        if isinstance(dataloader, dict):
+            settings = dict(runner._randomness_cfg)
+            kwargs = {"diff_rank_seed": settings.get("diff_rank_seed", False)}
+            if not settings.get("keyed", True):
+                kwargs["keyed"] = False
+            dataloader = runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
+        self.dataloader = dataloader
+
+    @property
+    def runner(self) -> Any:
+        """The front door that this loop runs for."""
+        return self._runner
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run the loop to its end."""
+
+
+def length_or_none(loader: Any) -> int | None:
+    """The number of batches, None for a loader that does not know it."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
+def positive_int(value: Any, name: str) -> int:
+    """``value`` as a positive whole number, or a ConfigError that names the setting."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value:
+        raise ConfigTypeError(f"{name} must be a whole number, but got {value!r}. Set train_cfg=dict({name}=...).")
+    if value <= 0:
+        raise ConfigError(f"{name} must be at least 1, but got {value}. Set train_cfg=dict({name}=...).")
+    return int(value)
