@@ -1,0 +1,158 @@
+"""The base of schedulers: counts steps, asks for values, writes them into the parameter groups."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.logs import print_log
+from trainwright.base.text import did_you_mean
+from trainwright.optim.schedules import INF, check_span
+from trainwright.optim.wrapper import BaseOptimWrapper
+from trainwright.optim.wrapper_dict import OptimWrapperDict
+
+
+class _ParamScheduler:
+    """Schedules one entry of every parameter group over ``[begin, end)``. A subclass says the values in ``_get_value``.
+
+    ``step()`` is called once an epoch (``by_epoch``) or once an iteration; the constructor makes the first call, so
+    that the first epoch or iteration already has its value. ``last_step`` counts from ``begin``; -1 before the span.
+    A value that is a tensor is filled in place; keep such tensors on the CPU, as reading one waits for its device.
+    """
+
+    _not_saved: ClassVar[tuple[str, ...]] = ("optimizer",)
+
+    def __init__(
+        self,
+        optimizer: BaseOptimWrapper | Optimizer,
+        param_name: str,
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        _check_optimizer(optimizer, param_name)
+        check_span(begin, end, by_epoch)
+        if not isinstance(last_step, int) or isinstance(last_step, bool) or last_step < -1:
+            raise ConfigError(f"last_step must be a whole number of at least -1 (a fresh start), got {last_step!r}")
+        self.optimizer = optimizer
+        self.param_name = param_name
+        self.begin = begin
+        self.end = end
+        self.by_epoch = by_epoch
+        self.base_values = _initial_values(optimizer, param_name, fresh=last_step == -1)
+        self.last_step = last_step
+        self.verbose = verbose
+        self._global_step = -1
+        self._last_value: list[float] = []
+        self.step()
+
+    def _get_value(self) -> list[float]:
+        """The values of all groups at ``last_step``, from the present ones."""
+        raise NotImplementedError(f"{type(self).__name__} must define _get_value(), which returns one value a group")
+
+    def step(self) -> None:
+        """Count one epoch or iteration; within the span, set the values."""
+        self._global_step += 1
+        name, groups = self.param_name, self.optimizer.param_groups
+        if self.begin <= self._global_step < self.end:
+            self.last_step += 1
+            for group, value in zip(groups, self._get_value(), strict=False):
+                if isinstance(group[name], Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = value
+            if self.verbose:
+                for index, group in enumerate(groups):
+                    self.print_value(True, index, group[name])
+        self._last_value = [float(group[name]) for group in groups]
+
+    def get_last_value(self) -> list[float]:
+        """The values of all groups after the last step."""
+        return self._last_value
+
+    def print_value(self, is_verbose: bool, group: int, value: float) -> None:
+        """Log one group's value, if asked to."""
+        if is_verbose:
+            print_log(f"{self.param_name} of parameter group {group} is now {float(value):.4e}", logger="current")
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of every attribute but the optimizer: plain data, as long as a subclass adds nothing else."""
+        return {name: copy.deepcopy(value) for name, value in self.__dict__.items() if name not in self._not_saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a state, settings included. The optimizer's own state, with the present values, is loaded apart."""
+        self.__dict__.update(copy.deepcopy(state_dict))
+
+
+class LRSchedulerMixin:
+    """Put before a ``...ParamScheduler`` to make it one of the learning rate."""
+
+    def __init__(self, optimizer: BaseOptimWrapper | Optimizer, *args: Any, **kwargs: Any) -> None:
+        super().__init__(optimizer, "lr", *args, **kwargs)  # type: ignore[call-arg]
+
+
+class MomentumSchedulerMixin:
+    """Put before a ``...ParamScheduler`` to make it one of the momentum, or of the first beta of the Adam family."""
+
+    optimizer: BaseOptimWrapper | Optimizer
+
+    def __init__(self, optimizer: BaseOptimWrapper | Optimizer, *args: Any, **kwargs: Any) -> None:
+        defaults = getattr(optimizer, "defaults", {})
+        self.use_betas = "momentum" not in defaults and "betas" in defaults
+        if not self.use_betas and "momentum" not in defaults:
+            raise ConfigError(
+                f"a momentum scheduler needs an optimizer with momentum or betas, and "
+                f"{type(getattr(optimizer, 'optimizer', optimizer)).__name__} has neither: take the scheduler out, or "
+                "use for instance SGD or AdamW"
+            )
+        if self.use_betas:
+            for group in optimizer.param_groups:
+                group["momentum"] = group["betas"][0]
+        super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]
+
+    def step(self) -> None:
+        super().step()  # type: ignore[misc]
+        if self.use_betas:
+            for group in self.optimizer.param_groups:
+                group["betas"] = (group["momentum"], *group["betas"][1:])
+
+
+def _check_optimizer(optimizer: Any, param_name: Any) -> None:
+    if isinstance(optimizer, OptimWrapperDict):
+        raise ConfigTypeError(
+            f"a scheduler steps one optimizer, and this OptimWrapperDict holds several ({', '.join(optimizer)}): build "
+            "one for each, or in a config param_scheduler=dict(name=[...], ...) under the same names"
+        )
+    if not isinstance(optimizer, (Optimizer, BaseOptimWrapper)):
+        raise ConfigTypeError(
+            f"optimizer must be an OptimWrapper or a torch.optim.Optimizer, got {optimizer!r} of type "
+            f"{type(optimizer).__name__}"
+        )
+    names = [name for name in optimizer.param_groups[0] if name != "params"]
+    for index, group in enumerate(optimizer.param_groups):
+        if param_name not in group:
+            raise ConfigError(
+                f"param_name is {param_name!r}, which parameter group {index} does not have: it has {', '.join(names)}."
+                f"{did_you_mean(str(param_name), names)}"
+            )
+
+
+def _initial_values(optimizer: BaseOptimWrapper | Optimizer, param_name: str, fresh: bool) -> list[float]:
+    """The values before any scheduler, which each group keeps as ``initial_<name>``."""
+    key = f"initial_{param_name}"
+    for index, group in enumerate(optimizer.param_groups):
+        if fresh:
+            value = group[param_name]
+            group.setdefault(key, value.clone() if isinstance(value, Tensor) else value)
+        elif key not in group:
+            raise ConfigError(
+                f"last_step says that schedulers ran before, but parameter group {index} has no {key!r}: load the "
+                "optimizer's state first, or leave last_step at -1"
+            )
+    return [float(group[key]) for group in optimizer.param_groups]

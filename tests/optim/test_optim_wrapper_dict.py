@@ -1,0 +1,103 @@
+"""Several optimizers under names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from trainwright.base.errors import CheckpointError, ConfigTypeError
+from trainwright.optim import OptimWrapper, OptimWrapperDict
+
+
+@pytest.fixture
+def parts() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"generator": nn.Linear(3, 3), "critic": nn.Linear(3, 1)})
+
+
+def make(parts: nn.ModuleDict, lr: float = 0.1) -> OptimWrapperDict:
+    return OptimWrapperDict(
+        generator=OptimWrapper(torch.optim.SGD(parts["generator"].parameters(), lr=lr, momentum=0.9)),
+        critic=OptimWrapper(torch.optim.AdamW(parts["critic"].parameters(), lr=lr / 2), accumulative_counts=2),
+    )
+
+
+def test_it_is_a_mapping_of_wrappers(parts):
+    wrappers = make(parts)
+    assert list(wrappers) == list(wrappers.keys()) == ["generator", "critic"]
+    assert len(wrappers) == 2
+    assert "critic" in wrappers
+    assert wrappers["critic"] in wrappers.values()
+    assert dict(wrappers.items()) == wrappers.optim_wrappers
+    assert isinstance(wrappers, OptimWrapper)
+    assert repr(wrappers).startswith("name: generator\nType: OptimWrapper\naccumulative_counts: 1\n")
+
+
+def test_values_come_under_names(parts):
+    wrappers = make(parts)
+    assert wrappers.get_lr() == {"generator.lr": [0.1], "critic.lr": [0.05]}
+    assert wrappers.get_momentum() == {"generator.momentum": [0.9], "critic.momentum": [0.9]}
+    assert wrappers.param_groups["critic"] is wrappers["critic"].param_groups
+    assert wrappers.defaults["generator"]["lr"] == 0.1
+
+
+def test_each_is_updated_by_name(parts):
+    wrappers = make(parts)
+    wrappers.initialize_count_status(parts, 0, 100)
+    before = parts["critic"].weight.detach().clone()
+    for expected in (True, False):
+        loss = parts["critic"](parts["generator"](torch.ones(1, 3))).sum()
+        wrappers["critic"].update_params(loss)
+        assert torch.equal(parts["critic"].weight, before) is expected
+
+
+def test_state_round_trip(parts):
+    wrappers = make(parts)
+    wrappers["critic"].update_params(parts["critic"](torch.ones(1, 3)).sum())
+    state, counts = wrappers.state_dict(), wrappers.accumulation_state()
+    assert counts == {"generator": {"inner_count": 0}, "critic": {"inner_count": 1}}
+    fresh = make(parts, lr=7.0)
+    fresh.load_state_dict(state)
+    fresh.load_accumulation_state(counts)
+    assert fresh.get_lr() == wrappers.get_lr()
+    assert fresh["critic"].inner_count == 1
+
+
+def test_a_state_with_an_unknown_name(parts):
+    message = "the state holds an optimizer 'generater', and this run has generator, critic. Did you mean 'generator'?"
+    for load in (make(parts).load_state_dict, make(parts).load_accumulation_state):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
+            load({"generater": {}})
+
+
+@pytest.mark.parametrize("method", ["update_params", "backward", "optim_context"])
+def test_what_concerns_one_loss_is_refused(parts, method):
+    message = f"{method} concerns one optimizer, and this OptimWrapperDict holds several (generator, critic): call "
+    with pytest.raises(NotImplementedError, match=re.escape(message)):
+        getattr(make(parts), method)(torch.ones(()))
+
+
+@pytest.mark.parametrize("method", ["step", "zero_grad"])
+def test_stepping_is_refused(parts, method):
+    with pytest.raises(
+        NotImplementedError, match=re.escape(f"call optim_wrapper['generator'].{method}(...) in the model")
+    ):
+        getattr(make(parts), method)()
+
+
+def test_one_count_is_refused(parts):
+    with pytest.raises(NotImplementedError, match="inner_count concerns one optimizer"):
+        _ = make(parts).inner_count
+
+
+def test_entries_must_be_wrappers(parts):
+    optimizer = torch.optim.SGD(parts.parameters(), lr=0.1)
+    with pytest.raises(
+        ConfigTypeError, match=r"must be an OptimWrapper, got generator=SGD .*\n[\s\S]*of type SGD; wrap an"
+    ):
+        OptimWrapperDict(generator=optimizer)
+    with pytest.raises(ConfigTypeError, match="of type OptimWrapperDict"):
+        OptimWrapperDict(both=make(parts))
