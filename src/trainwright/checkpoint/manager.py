@@ -1,0 +1,86 @@
+"""Which checkpoints exist, which is the latest, and the order in which new ones appear and old ones go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainwright.base.errors import CheckpointError
+from trainwright.base.logs import MMLogger
+from trainwright.checkpoint.format import read_file, read_meta, write_file
+from trainwright.io import atomic_write_text
+from trainwright.io.atomic import TMP_PREFIX
+
+HINT = "last_checkpoint"
+
+
+class CheckpointManager:
+    """Checkpoints of one folder: ``save`` publishes, ``latest`` finds, ``remove`` deletes.
+
+    ``save_tree(path, tree)`` and ``load_tree(path)`` come from the strategy, which knows how state is laid out; by
+    default they write and read one file. The text file ``last_checkpoint`` is a hint for people and other tools:
+    ``latest`` looks at the files themselves.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        save_tree: Callable[[Any, dict[str, Any]], None] = write_file,
+        load_tree: Callable[..., dict[str, Any]] = read_file,
+    ) -> None:
+        self.folder = Path(folder)
+        self._save_tree = save_tree
+        self._load_tree = load_tree
+
+    def save(self, name: str, tree: dict[str, Any]) -> str:
+        """Publish ``tree`` under ``name`` and return its path; old checkpoints are untouched until it is durable."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = str(self.folder / name)
+        self._save_tree(path, tree)
+        return path
+
+    def point_to(self, path: str, hint_folder: str | os.PathLike[str] | None = None) -> None:
+        """Move the hint to ``path``; its folder is the manager's own unless another is named."""
+        atomic_write_text(Path(hint_folder or self.folder) / HINT, path)
+
+    def remove(self, path: str) -> None:
+        """Delete a checkpoint that a newer, published one has replaced; one that is gone already is no error."""
+        Path(path).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what a killed save left behind: files under temporary names, which nobody ever reads."""
+        for leftover in self.folder.glob(f"{TMP_PREFIX}*.pth-*"):
+            leftover.unlink(missing_ok=True)
+
+    def candidates(self) -> list[str]:
+        """The readable checkpoints, most advanced first: by finished iterations, never by time or by the hint."""
+        ranked: list[tuple[int, int, bool, str]] = []
+        for path in self._files():
+            try:
+                meta = read_meta(str(path))
+            except CheckpointError as error:
+                MMLogger.get_current_instance().warning("skipped a checkpoint that cannot be read: %s", error)
+                continue
+            is_regular = path.name.startswith(("epoch_", "iter_"))
+            ranked.append((int(meta["iter"]), int(meta.get("epoch", 0)), is_regular, str(path)))
+        return [path for *_, path in sorted(ranked, reverse=True)]
+
+    def _files(self) -> list[Path]:
+        folders = {self.folder}
+        hint = self.folder / HINT
+        if hint.is_file():  # checkpoints may lie in another out_dir, which only the hint knows
+            folders.add(Path(hint.read_text(encoding="utf-8").strip()).parent)
+        return [path for folder in folders if folder.is_dir() for path in folder.glob("*.pth")]
+
+    def latest(self) -> str | None:
+        """The most advanced checkpoint whose checksums hold; what is skipped is logged with the reason."""
+        for path in self.candidates():
+            try:
+                self._load_tree(path, "meta")
+            except CheckpointError as error:
+                MMLogger.get_current_instance().warning("skipped a checkpoint that does not verify: %s", error)
+                continue
+            return path
+        return None

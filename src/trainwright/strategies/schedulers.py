@@ -1,0 +1,86 @@
+"""Building optimizer wrappers and parameter schedulers from configs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, build_optim_wrapper
+from trainwright.optim.schedulers import _ParamScheduler
+from trainwright.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
+
+Schedulers = list[Any] | dict[str, list[Any]]
+
+
+def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
+    """A wrapper from a built one, a config of one optimizer, a constructor, or a dict of built wrappers."""
+    if isinstance(cfg, BaseOptimWrapper):
+        return cfg
+    if not isinstance(cfg, dict):
+        raise ConfigTypeError(f"optim_wrapper must be an OptimWrapper or a dict, but got {cfg!r}.")
+    optimizer = cfg.get("optimizer")
+    if isinstance(optimizer, Optimizer):
+        return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **cfg})  # type: ignore[no-any-return]
+    if optimizer is not None or "constructor" in cfg:
+        if model is None:
+            raise ConfigError("optim_wrapper is a config with an optimizer, so the model must be given with it.")
+        return build_optim_wrapper(model, cfg)
+    for name, wrapper in cfg.items():
+        if not isinstance(wrapper, BaseOptimWrapper):
+            raise ConfigError(
+                f"optim_wrapper has neither 'optimizer' nor 'constructor', so each of its items must be a built "
+                f"OptimWrapper, but {name!r} is {wrapper!r}. For one optimizer write "
+                "optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)); for several name a constructor."
+            )
+    return OptimWrapperDict(**cfg)
+
+
+def make_schedulers(cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str, int | None]) -> Schedulers:
+    """Schedulers for one wrapper (a list) or several (a dict of lists under their names).
+
+    ``horizon`` holds ``epoch_length``, ``max_epochs`` and ``max_iters``: the default ``end`` of a scheduler is the
+    end of the training in its own unit, and ``convert_to_iter_based`` needs the epoch length in iterations.
+    """
+    if not isinstance(optim_wrapper, OptimWrapperDict):
+        return _for_one(cfg, optim_wrapper, horizon)
+    built: dict[str, list[Any]] = {}
+    for name, wrapper in optim_wrapper.items():
+        by_name = isinstance(cfg, dict) and "type" not in cfg
+        built[name] = _for_one(cfg[name] if by_name else cfg, wrapper, horizon)
+    return built
+
+
+def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any]:
+    items: Sequence[Any] = cfg if isinstance(cfg, (list, tuple)) else [cfg]
+    built: list[Any] = []
+    for item in items:
+        if isinstance(item, _ParamScheduler):
+            built.append(item)
+        elif isinstance(item, dict):
+            built.append(_build_scheduler(item, wrapper, horizon))
+        else:
+            raise ConfigTypeError(f"param_scheduler must be a scheduler, a dict, or a list of them, but got {item!r}.")
+    return built
+
+
+def _build_scheduler(item: dict[str, Any], wrapper: Any, horizon: dict[str, int | None]) -> Any:
+    cfg = copy.deepcopy(item)
+    by_epoch = cfg.get("by_epoch", True)
+    end = horizon["max_epochs" if by_epoch else "max_iters"]
+    if end is not None:
+        cfg.setdefault("end", end)
+    if cfg.pop("convert_to_iter_based", False):
+        if horizon["epoch_length"] is None:
+            raise ConfigError(
+                f"param_scheduler {cfg.get('type')!r} has convert_to_iter_based=True, which needs the number of "
+                "iterations in an epoch: train by epoch with a loader that has a length, or set by_epoch=False."
+            )
+        cls = PARAM_SCHEDULERS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+        kwargs = {key: value for key, value in cfg.items() if key != "type"}
+        return cls.build_iter_from_epoch(optimizer=wrapper, **kwargs, epoch_length=horizon["epoch_length"])
+    return PARAM_SCHEDULERS.build(cfg, default_args={"optimizer": wrapper})
