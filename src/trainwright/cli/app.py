@@ -1,0 +1,88 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Optional
+
+import typer
+
+from trainwright.base.errors import Interrupted, TrainwrightError
+from trainwright.cli.arguments import normalised
+
+app = typer.Typer(
+    name="trainwright",
+    help="Train, test and resume PyTorch models from a config.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A .py, .yaml or .json config.")]
+WorkDir = Annotated[Optional[str], typer.Option(help="Folder of checkpoints and logs [work_dirs/<name of the config>].")]
+CfgOptions = Annotated[
+    Optional[list[str]],
+    typer.Option("--cfg-options", metavar="K=V ...", help="Override settings, as in optim_wrapper.optimizer.lr=0.01."),
+]
+Launcher = Annotated[str, typer.Option(help="How the processes are started.")]
+
+
+@app.command()
+def train(
+    config: ConfigPath,
+    work_dir: WorkDir = None,
+    resume: Annotated[
+        Optional[str], typer.Option(metavar="[PATH]", help="Go on from PATH, or from the latest checkpoint.")
+    ] = None,
+    amp: Annotated[bool, typer.Option("--amp", help="Train with automatic mixed precision.")] = False,
+    auto_scale_lr: Annotated[
+        bool, typer.Option("--auto-scale-lr", help="Scale the learning rate to the real batch size.")
+    ] = False,
+    launcher: Launcher = "none",
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Train what CONFIG describes. Ctrl-C stops after the running iteration, saves, and says how to resume."""
+    from trainwright.cli.train import TrainOptions, train_config
+
+    train_config(TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or []))
+
+
+@app.command("test")
+def test_command(
+    config: ConfigPath,
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint to test.")],
+    work_dir: WorkDir = None,
+    launcher: Launcher = "none",
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Test the weights of CHECKPOINT with the test part of CONFIG and print the metrics."""
+    from trainwright.cli.test import test_checkpoint
+
+    test_checkpoint(config, checkpoint, work_dir, launcher, cfg_options or [])
+
+
+@app.command()
+def doctor() -> None:
+    """Report versions, devices, limits and optional packages, and what to mend."""
+    from trainwright.cli.doctor import report
+
+    typer.echo(report())
+
+
+def run() -> None:
+    """Run the command line; a user's mistake is one message and exit code 1, an interrupt is 130.
+
+    With TRAINWRIGHT_TRACEBACK=1 the traceback is shown too.
+    """
+    try:
+        app(normalised(sys.argv[1:]), standalone_mode=True)
+    except Interrupted as stop:
+        typer.echo(str(stop), err=True)
+        sys.exit(130)
+    except TrainwrightError as error:
+        if os.environ.get("TRAINWRIGHT_TRACEBACK") == "1":
+            traceback.print_exc()
+        typer.secho(f"error: {error}", err=True, fg="red")
+        sys.exit(1)

@@ -1,0 +1,32 @@
+"""``trainwright test``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from trainwright.base.errors import ConfigError
+from trainwright.base.text import table
+from trainwright.cli.settings import load
+
+
+def test_checkpoint(
+    config: str, checkpoint: str, work_dir: str | None, launcher: str, cfg_options: Sequence[str]
+) -> None:
+    """Load the weights, run the test loop, print the metrics."""
+    cfg = load(config, work_dir, launcher, cfg_options)
+    if cfg.get("test_cfg") is None:
+        raise ConfigError(
+            f"{config} has no test part: add test_dataloader, test_cfg=dict() and test_evaluator, for example "
+            "test_dataloader = val_dataloader."
+        )
+    cfg.load_from, cfg.resume = checkpoint, False
+    from trainwright.runner import Runner
+
+    metrics = Runner.from_cfg(cfg).test()
+    rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in metrics.items()]
+    typer.echo("\n" + table(rows, ("metric", "value")))
+
+
+test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest take it for a test

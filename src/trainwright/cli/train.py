@@ -1,0 +1,113 @@
+"""``trainwright train``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from trainwright.base.errors import ConfigError, Interrupted, MissingExtraError
+from trainwright.cli.arguments import AUTO
+from trainwright.cli.settings import load
+from trainwright.config import Config
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of the command."""
+
+    config: str
+    work_dir: str | None
+    resume: str | None
+    amp: bool
+    auto_scale_lr: bool
+    launcher: str
+    cfg_options: list[str]
+
+
+def train_config(options: TrainOptions) -> None:
+    """Train, then say what came of it: best metric, checkpoints, curves, how to resume."""
+    cfg = _configured(options)
+    from trainwright.registry import RUNNERS
+    from trainwright.runner import Runner
+
+    runner: Any = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except Interrupted as stop:
+        _draw(runner)
+        command = _resume_command(options, runner.work_dir)
+        raise Interrupted(f"{stop}\nTo go on:  {command}", stop.checkpoint) from None
+    typer.echo("\n".join(_summary(runner, options)))
+
+
+def _configured(options: TrainOptions) -> Config:
+    cfg = load(options.config, options.work_dir, options.launcher, options.cfg_options)
+    if options.amp:
+        wrapper = cfg.get("optim_wrapper")
+        if not isinstance(wrapper, dict) or wrapper.get("type", "OptimWrapper") not in ("OptimWrapper", "AmpOptimWrapper"):
+            raise ConfigError("--amp turns an OptimWrapper into an AmpOptimWrapper, and this config has none.")
+        wrapper["type"] = "AmpOptimWrapper"
+        wrapper.setdefault("loss_scale", "dynamic")
+    if options.auto_scale_lr:
+        scale = cfg.get("auto_scale_lr")
+        if not isinstance(scale, dict) or "base_batch_size" not in scale:
+            raise ConfigError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config.")
+        scale["enable"] = True
+    if options.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if options.resume == AUTO else options.resume
+    return cfg
+
+
+def _summary(runner: Any, options: TrainOptions) -> list[str]:
+    from trainwright.hooks import CheckpointHook
+
+    lines = ["", f"Trained {runner.epoch} epochs, {runner.iter} iterations." if runner.by_epoch else ""]
+    if not runner.by_epoch:
+        lines = ["", f"Trained {runner.iter} iterations."]
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            lines += [f"Best {b.metric}: {b.score:.4f}  ({b.path})" for b in hook.bests if b.score is not None]
+            if hook.last_ckpt is not None:
+                lines.append(f"Last checkpoint: {hook.last_ckpt}")
+    lines.append(f"Log and scalars: {runner.log_dir}")
+    curves = _draw(runner)
+    if curves is not None:
+        lines.append(f"Curves: {curves}")
+    lines.append(f"To train on, raise {'max_epochs' if runner.by_epoch else 'max_iters'} and resume:")
+    unit = "max_epochs" if runner.by_epoch else "max_iters"
+    total = (runner.max_epochs if runner.by_epoch else runner.max_iters) * 2
+    lines.append(f"  {_resume_command(options, runner.work_dir, f'train_cfg.{unit}={total}')}")
+    return lines
+
+
+def _draw(runner: Any) -> Path | None:
+    """Draw ``work_dir/curves.png`` over all parts of this training; None when matplotlib is not installed."""
+    from trainwright.visualization import draw_curves
+
+    files = [Path(runner.work_dir) / part / "vis_data" / "scalars.json" for part in runner.log_dirs]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return None
+    try:
+        return Path(draw_curves(files, Path(runner.work_dir) / "curves.png", title=Path(runner.work_dir).name))
+    except MissingExtraError as error:
+        runner.logger.info("no curves were drawn: %s", error)
+        return None
+
+
+def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = None) -> str:
+    program = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    words = ["trainwright" if program.endswith("__main__.py") else program, "train", options.config]
+    words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
+    words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
+    words += ["--launcher", options.launcher] if options.launcher != "none" else []
+    overrides = [*options.cfg_options, *([extra] if extra else [])]
+    words += ["--cfg-options", *overrides] if overrides else []
+    return shlex.join(words)

@@ -1,0 +1,60 @@
+"""Steps the parameter schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trainwright.base.errors import ConfigTypeError
+from trainwright.engine import Hook
+from trainwright.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ParamSchedulerHook(Hook):
+    """Steps schedulers that count iterations after each iteration, the others after each epoch; with a metric to
+    watch, after validation (API of mmengine's ParamSchedulerHook)."""
+
+    priority = "LOW"
+
+    def __init__(self) -> None:
+        self._by_iter: list[Callable[[], None]] = []
+
+    def before_train(self, runner: Any) -> None:
+        """Pick out the schedulers that count iterations: only they cost anything per iteration."""
+        schedulers = self._all(runner)
+        self._by_iter = [s.step for s in schedulers if not s.by_epoch]
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Step by iteration."""
+        for step in self._by_iter:
+            step()
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Step by epoch."""
+        for scheduler in self._all(runner):
+            if scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
+                scheduler.step()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Step the schedulers that watch a metric."""
+        if metrics is None:
+            return
+        for scheduler in self._all(runner):
+            if scheduler.by_epoch and getattr(scheduler, "need_val_args", False):
+                scheduler.step(metrics)
+
+    @staticmethod
+    def _all(runner: Any) -> list[Any]:
+        schedulers = runner.param_schedulers
+        if schedulers is None:
+            return []
+        if isinstance(schedulers, list):
+            return schedulers
+        if isinstance(schedulers, dict):
+            return [scheduler for items in schedulers.values() for scheduler in items]
+        raise ConfigTypeError(
+            f"runner.param_schedulers must be a list or a dict of lists of schedulers, but is {schedulers!r}."
+        )

@@ -1,0 +1,25 @@
+"""Gives the sampler a new order for every epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainwright.engine import Hook
+from trainwright.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DistSamplerSeedHook(Hook):
+    """Calls ``set_epoch`` of the training loader's sampler, or of its batch sampler's (API of mmengine's hook)."""
+
+    priority = "NORMAL"
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Tell the sampler the epoch."""
+        loader = runner.train_loop.dataloader
+        sampler = getattr(loader, "sampler", None)
+        inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+        for candidate in (sampler, inner):
+            if hasattr(candidate, "set_epoch"):
+                candidate.set_epoch(runner.epoch)
+                return

@@ -1,0 +1,177 @@
+"""The one order in which a training is brought up and taken down."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from trainwright.base.errors import ConfigError, Interrupted
+from trainwright.base.text import did_you_mean, near_names
+from trainwright.config import Config
+from trainwright.engine import priority_name
+from trainwright.hooks import CheckpointHook
+from trainwright.registry import DefaultScope
+from trainwright.runner.progress import live_progress
+from trainwright.state import StopFlag, rng
+
+# Keys of a config file that no constructor argument has, and that something else reads.
+OTHER_KEYS = ("custom_imports", "runner_type", "vis_backends", "tta_model", "tta_pipeline", "filename")
+
+
+@contextmanager
+def scoped(runner: Any) -> Iterator[None]:
+    """Registries look in the runner's scope, and its message hub, logger and visualizer are the current ones."""
+    with ExitStack() as stack:
+        stack.enter_context(DefaultScope.overwrite_default_scope(runner._scope))
+        stack.enter_context(runner.ctx)
+        stack.enter_context(runner.logger.as_current())
+        yield
+
+
+@contextmanager
+def closing(runner: Any) -> Iterator[None]:
+    """Writers are closed when the work ends, whichever way."""
+    try:
+        yield
+    finally:
+        runner.visualizer.close()
+
+
+def runner_arguments(cfg: Config) -> dict[str, Any]:
+    """The constructor's arguments in a config; a key that looks like a misspelt one is refused."""
+    from trainwright.runner.runner import Runner
+
+    names = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
+    problems = []
+    for key in cfg:
+        if key in names or key in OTHER_KEYS:
+            continue
+        near = near_names(str(key), names, n=1, cutoff=0.84)
+        if near:
+            problems.append(
+                f"unknown top-level key {key!r}.{did_you_mean(str(key), near)} "
+                "If it is a variable of your own, give it a name less like that one."
+            )
+    problems += [f"the config lacks {key!r}, which every run needs." for key in ("model", "work_dir") if key not in cfg]
+    if problems:
+        where = "" if cfg.filename is None else f"{cfg.filename}: "
+        raise ConfigError(where + "\n".join(problems))
+    return {name: cfg[name] for name in names if name in cfg}
+
+
+def log_start(runner: Any) -> None:
+    """Say what runs where, and with which hooks; the config goes to the log file's folder."""
+    strategy = runner.strategy
+    n_weights = sum(p.numel() for p in strategy.unwrapped_model.parameters())
+    runner.logger.info(
+        "%s, %s parameters, on %s with torch %s, %d threads; seed %d; work_dir %s",
+        runner.model_name,
+        f"{n_weights:,}",
+        strategy.device,
+        torch.__version__,
+        torch.get_num_threads(),
+        strategy.seed,
+        strategy.work_dir,
+    )
+    names = ", ".join(f"{type(hook).__name__} ({priority_name(hook.priority)})" for hook in runner.hooks)
+    runner.logger.info("hooks in order: %s", names or "none")
+    runner.logger.debug("hooks by event:\n%s", runner.get_hooks_info())
+
+
+def prepare_training(runner: Any) -> None:
+    """Loops, optimizer, schedulers, weights, checkpoint, compile: everything up to the first event of training.
+
+    BEFORE_RUN comes before loading, so that hooks which prepare for a loaded state (EMA) can.
+    """
+    strategy, spec = runner.strategy, runner._specs
+    loop = runner.train_loop
+    clock = runner.ctx.clock
+    strategy.dispatch_kwargs.update(
+        epoch_length=clock.epoch_length,
+        max_epochs=clock.max_epochs,
+        max_iters=clock.max_iters,
+        train_micro_batch_size_per_gpu=getattr(loop.dataloader, "batch_size", None),
+    )
+    if runner.optim_wrapper is None:
+        runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"])
+        _watch_gradients(runner)
+        strategy.scale_lr()
+        if spec["param_scheduler"] is not None:
+            runner.param_schedulers = strategy.attach_schedulers(spec["param_scheduler"])
+    _ = runner.val_loop
+    runner.call_hook("before_run")
+    if not runner._has_loaded:
+        strategy.init_model_weights()
+    runner.load_or_resume()
+    runner.optim_wrapper.initialize_count_status(strategy.unwrapped_model, clock.iter, clock.max_iters or -1)
+    runner.ctx.stop.may_interrupt = lambda: all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
+    strategy.compile(spec["compile"])
+    runner.model = strategy.model
+
+
+def _watch_gradients(runner: Any) -> None:
+    """Gradient norms of clipping go to the metrics, on the device."""
+    metrics = runner.ctx.metrics
+    for wrapper in runner.strategy._wrappers():
+        wrapper.on_grad_norm = lambda norm: metrics.put("train", {"grad_norm": norm})
+
+
+def _holds_no_gradients(wrapper: Any) -> bool:
+    """Whether an accumulation window has just ended: gradients are not saved, so inside one a resume would not be exact."""
+    return bool(wrapper.should_update()) if wrapper.inner_count else True
+
+
+def run_training(runner: Any) -> None:
+    """The loop, with Ctrl-C turned into a stop flag; an interrupted run is saved and Interrupted is raised."""
+    stop: StopFlag = runner.ctx.stop
+    stop.clear()
+    if runner._pending_streams is not None:
+        rng.restore(runner._pending_streams)
+        runner._pending_streams = None
+    with sigint_sets(stop), live_progress(runner):
+        runner.train_loop.run()
+    path = _save_interrupted(runner) if stop.interrupts else None
+    runner.call_hook("after_run")
+    if stop.interrupts:
+        raise Interrupted(
+            f"training was stopped ({stop.reason}) after iteration {runner.iter} and saved to {path}.", checkpoint=path
+        )
+
+
+def _save_interrupted(runner: Any) -> str:
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            return hook.save_now(runner)
+    name = f"iter_{runner.ctx.clock.as_completed().iter}.pth"
+    path = str(runner.save_checkpoint(runner.work_dir, name))
+    runner.checkpoints().point_to(path)
+    return path
+
+
+@contextmanager
+def sigint_sets(stop: StopFlag) -> Iterator[None]:
+    """The first Ctrl-C only sets the flag; a second one interrupts at once, as Python does.
+
+    Signal handlers exist in the main thread alone; in another thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: Any) -> None:
+        if stop.interrupts:
+            raise KeyboardInterrupt
+        stop.request("Ctrl-C", interrupts=True)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,109 @@
+"""Objects from configs, as ``Runner.build_*`` gives them; a built object passes through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.text import did_you_mean
+from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
+from trainwright.engine.loops import BaseLoop
+from trainwright.evaluation import Evaluator
+from trainwright.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, LOOPS, VISUALIZERS
+from trainwright.runner.log_processor import LogProcessor
+from trainwright.visualization import Visualizer
+
+
+def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
+    """The loop of ``train_cfg``: its ``type``, or by ``by_epoch`` one of the two that we have."""
+    if isinstance(loop, BaseLoop):
+        return loop
+    cfg = _as_dict(loop, "train_cfg")
+    if "type" in cfg and "by_epoch" in cfg:
+        raise ConfigError(
+            f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when no "
+            "type is named. Drop one of them."
+        )
+    args = {"runner": runner, "dataloader": dataloader}
+    if "type" in cfg:
+        return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
+    by_epoch = cfg.pop("by_epoch", None)
+    if by_epoch is None:
+        raise ConfigError("train_cfg needs by_epoch=True or by_epoch=False, or the type of a loop, but has neither.")
+    return EpochBasedTrainLoop(**cfg, **args) if by_epoch else IterBasedTrainLoop(**cfg, **args)
+
+
+def build_eval_loop(runner: Any, name: str, loop: Any, dataloader: Any, evaluator: Any) -> BaseLoop:
+    """The loop of ``val_cfg`` or ``test_cfg``; without a ``type`` it is ValLoop or TestLoop."""
+    if isinstance(loop, BaseLoop):
+        return loop
+    cfg = _as_dict(loop, f"{name}_cfg")
+    cfg.setdefault("type", "ValLoop" if name == "val" else "TestLoop")
+    args = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
+    return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
+
+
+def build_evaluator(evaluator: Any) -> Any:
+    """An evaluator from one metric's config, a list of them, or a config with ``metrics``."""
+    if isinstance(evaluator, Evaluator):
+        return evaluator
+    if isinstance(evaluator, dict) and "metrics" in evaluator:
+        return EVALUATOR.build({"type": "Evaluator", **evaluator})
+    if isinstance(evaluator, (dict, list)):
+        return EVALUATOR.build({"type": "Evaluator", "metrics": evaluator})
+    if hasattr(evaluator, "evaluate") and hasattr(evaluator, "process"):
+        return evaluator
+    raise ConfigTypeError(
+        f"evaluator must be an Evaluator, a dict or a list of dicts, but got {evaluator!r}. Example: "
+        "val_evaluator=dict(type='Accuracy')."
+    )
+
+
+def build_log_processor(cfg: Any) -> Any:
+    """The log processor of a config, LogProcessor when no ``type`` is named."""
+    if isinstance(cfg, LogProcessor):
+        return cfg
+    return LOG_PROCESSORS.build({"type": "LogProcessor", **_as_dict(cfg, "log_processor")})
+
+
+def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:
+    """The visualizer of a config; by default one that writes JSON lines under ``save_dir/vis_data``."""
+    if isinstance(cfg, Visualizer):
+        return cfg
+    given = {"type": "Visualizer", "vis_backends": [{"type": "LocalVisBackend"}]} if cfg is None else cfg
+    full = _as_dict(given, "visualizer")
+    full.setdefault("type", "Visualizer")
+    full.setdefault("name", name)
+    full.setdefault("save_dir", save_dir)
+    return VISUALIZERS.build(full)
+
+
+def build_hook(hook: Any) -> tuple[Any, Any]:
+    """A hook and the priority that its config names; None where the hook's own counts."""
+    if not isinstance(hook, dict):
+        return hook, None
+    cfg = dict(hook)
+    priority = cfg.pop("priority", None)
+    return HOOKS.build(cfg), priority
+
+
+def merge_default_hooks(defaults: dict[str, Any], hooks: dict[str, Any] | None) -> dict[str, Any]:
+    """``hooks`` over ``defaults``; a None takes one out, and must name one that is there."""
+    merged = dict(defaults)
+    for name, value in (hooks or {}).items():
+        if value is not None:
+            merged[name] = value
+        elif name in merged:
+            del merged[name]
+        else:
+            raise ConfigError(
+                f"default_hooks has {name}=None, which takes a default hook out, but there is none of that name: "
+                f"{', '.join(defaults)}.{did_you_mean(name, defaults)}"
+            )
+    return merged
+
+
+def _as_dict(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigTypeError(f"{name} must be a dict or a built object, but got {value!r}.")
+    return dict(value)

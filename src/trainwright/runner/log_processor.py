@@ -1,0 +1,182 @@
+"""From metric histories to the log line and the scalars of one interval."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import resource
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from trainwright.base.errors import ConfigError
+from trainwright.base.text import did_you_mean
+from trainwright.registry import LOG_PROCESSORS
+from trainwright.state import HistoryBuffer
+
+MEAN_PATTERN = r".*(loss|time|data_time|grad_norm).*"
+STATISTICS = ("mean", "max", "min", "current")
+
+
+@LOG_PROCESSORS.register_module()
+class LogProcessor:
+    """Smooths scalars over a window and formats the line (API of mmengine's LogProcessor).
+
+    Names that match ``mean_pattern`` are averaged over the last ``window_size`` iterations, of the running epoch at
+    most; the others show their newest value. ``custom_cfg`` is a list of
+    ``dict(data_src=..., method_name='mean' | 'max' | 'min' | 'current', window_size=n | 'epoch' | 'global', log_name=...)``.
+    ``by_epoch`` chooses between ``Epoch(train) [1][10/45]`` and ``Iter(train) [10/900]``; None follows the loop.
+    ``num_digits`` are shown behind the point. ``log_with_hierarchy`` keeps the stage in the names: ``train/loss``.
+    """
+
+    def __init__(
+        self,
+        window_size: int = 10,
+        by_epoch: bool | None = None,
+        custom_cfg: list[dict[str, Any]] | None = None,
+        num_digits: int = 4,
+        log_with_hierarchy: bool = False,
+        mean_pattern: str = MEAN_PATTERN,
+    ) -> None:
+        self.window_size = window_size
+        self.by_epoch = by_epoch
+        self.custom_cfg = list(custom_cfg or [])
+        self.num_digits = num_digits
+        self.log_with_hierarchy = log_with_hierarchy
+        self.mean_pattern = re.compile(mean_pattern)
+        self._check_custom_cfg()
+
+    def _check_custom_cfg(self) -> None:
+        names: set[str] = set()
+        for item in self.custom_cfg:
+            if "data_src" not in item:
+                raise ConfigError(f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar.")
+            method = item.get("method_name", "mean")
+            if method not in STATISTICS and method not in HistoryBuffer._statistics:
+                raise ConfigError(
+                    f"log_processor method_name {method!r} is unknown; known: {', '.join(STATISTICS)}."
+                    f"{did_you_mean(method, STATISTICS)}"
+                )
+            window = item.get("window_size")
+            if window == "epoch" and self.by_epoch is False:
+                raise ConfigError("log_processor window_size='epoch' needs by_epoch=True.")
+            if window is not None and not isinstance(window, int) and window not in ("epoch", "global"):
+                raise ConfigError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
+            name = item.get("log_name", item["data_src"])
+            if name in names:
+                raise ConfigError(f"log_processor custom_cfg writes {name!r} twice: give one of them another log_name.")
+            names.add(name)
+
+    def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[dict[str, Any], str]:
+        """Scalars and line after iteration ``batch_idx`` of ``mode`` (train, val or test); flushes the metrics."""
+        by_epoch = self._by_epoch(runner)
+        tag = self._scalars(runner, batch_idx, mode)
+        parts = [self._place(runner, batch_idx, mode, by_epoch)]
+        shown = OrderedDict(tag)
+        rates = [name for name in shown if name.split("/")[-1] in ("lr", "base_lr") or name.endswith(".lr")]
+        if mode == "train":
+            parts.append(" ".join(f"{name}: {shown.pop(name):.4e}" for name in rates))
+        eta = runner.message_hub.get_info("eta")
+        if eta is not None:
+            parts.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
+        for name in ("time", "data_time"):
+            key = f"{mode}/{name}" if self.log_with_hierarchy else name
+            if key in shown:
+                parts.append(f"{key}: {shown.pop(key):.{self.num_digits}f}")
+        memory = peak_memory_mb(runner.strategy.device)
+        parts.append(f"memory: {memory}")
+        parts += [f"{name}: {self._text(value)}" for name, value in shown.items()]
+        if mode == "train":
+            tag["epoch"] = runner.epoch + 1
+            tag["iter"] = runner.iter + 1
+        tag["memory"] = memory
+        return tag, "  ".join(parts)
+
+    def get_log_after_epoch(
+        self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
+    ) -> tuple[dict[str, Any], str]:
+        """Scalars and line after the last of ``batch_idx`` iterations of validation or test.
+
+        The metrics come first, then the mean times of an iteration; ``with_non_scalar`` adds the metrics that are no
+        numbers to the scalars.
+        """
+        histories = runner.message_hub.log_scalars
+        infos = runner.message_hub.runtime_info
+        tag: dict[str, Any] = OrderedDict()
+        times: dict[str, Any] = OrderedDict()
+        for full, history in histories.items():
+            stage, _, name = full.partition("/")
+            if stage != mode or not len(history):
+                continue
+            key = full if self.log_with_hierarchy else name
+            if name in ("time", "data_time"):
+                times[key] = history.mean(max(batch_idx, 1))
+            else:
+                tag[key] = history.current()
+        others = {
+            (full if self.log_with_hierarchy else full.partition("/")[-1]): value
+            for full, value in infos.items()
+            if full.startswith(f"{mode}/")
+        }
+        total = f"[{batch_idx}/{batch_idx}]"
+        place = f"[{self._epoch_of(runner, mode)}]{total}" if self._by_epoch(runner) else total
+        items = [f"{k}: {self._text(v)}" for k, v in [*tag.items(), *others.items(), *times.items()]]
+        line = f"{'Epoch' if self._by_epoch(runner) else 'Iter'}({mode}) {place}    " + "  ".join(items)
+        return {**tag, **(others if with_non_scalar else {}), **times}, line
+
+    def _by_epoch(self, runner: Any) -> bool:
+        return bool(runner.by_epoch if self.by_epoch is None else self.by_epoch)
+
+    @staticmethod
+    def _epoch_of(runner: Any, mode: str) -> int:
+        # Validation inside training comes after the epoch was closed; the training line shows the running one.
+        return int(runner.epoch + 1 if mode == "train" else runner.epoch)
+
+    def _place(self, runner: Any, batch_idx: int, mode: str, by_epoch: bool) -> str:
+        if mode != "train":
+            loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
+            place = f"[{batch_idx + 1}/{len(loader) if hasattr(loader, '__len__') else '?'}]"
+            return f"Epoch({mode}) [{self._epoch_of(runner, mode)}]{place}" if by_epoch else f"Iter({mode}) {place}"
+        if by_epoch:
+            length = runner.ctx.clock.epoch_length
+            width = len(str(length or 0))
+            return f"Epoch(train) [{runner.epoch + 1}][{batch_idx + 1:>{width}}/{length or '?'}]"
+        width = len(str(runner.max_iters))
+        return f"Iter(train) [{runner.iter + 1:>{width}}/{runner.max_iters}]"
+
+    def _scalars(self, runner: Any, batch_idx: int, mode: str) -> dict[str, Any]:
+        histories: dict[str, HistoryBuffer] = OrderedDict()
+        for full, history in runner.message_hub.log_scalars.items():
+            stage, _, name = full.partition("/")
+            if stage == mode and len(history):
+                histories[full if self.log_with_hierarchy else name] = history
+        window = min(self.window_size, batch_idx + 1)
+        tag: dict[str, Any] = OrderedDict()
+        for name, history in histories.items():
+            tag[name] = history.mean(window) if self.mean_pattern.match(name) else history.current()
+        for item in self.custom_cfg:
+            source = item["data_src"]
+            if source in histories:
+                settings = {k: v for k, v in item.items() if k not in ("data_src", "log_name", "method_name")}
+                if "window_size" in settings:
+                    settings["window_size"] = self._window(settings["window_size"], runner, batch_idx)
+                method = item.get("method_name", "mean")
+                tag[item.get("log_name", source)] = histories[source].statistics(method, **settings)
+        return tag
+
+    @staticmethod
+    def _window(size: Any, runner: Any, batch_idx: int) -> int:
+        return batch_idx + 1 if size == "epoch" else int(runner.iter) + 1 if size == "global" else int(size)
+
+    def _text(self, value: Any) -> str:
+        return f"{value:.{self.num_digits}f}" if isinstance(value, float) else str(value)
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """Peak memory of this process in MB: of the CUDA device, elsewhere the resident size."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device) / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / 2**20 if sys.platform == "darwin" else peak / 2**10)

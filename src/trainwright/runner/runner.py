@@ -1,0 +1,257 @@
+"""The config-first front door."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+from torch import nn
+
+from trainwright.base.errors import ConfigError
+from trainwright.config import Config, ConfigDict
+from trainwright.engine import HookTable, IterBasedTrainLoop, Phase
+from trainwright.registry import RUNNERS, STRATEGIES, DefaultScope
+from trainwright.runner import bringup, builders
+from trainwright.runner.check import check_parts, check_runner_args
+from trainwright.runner.mixins import BuildMixin, CheckpointMixin, FactsMixin
+from trainwright.state import RunContext
+from trainwright.strategies import BaseStrategy
+
+
+@RUNNERS.register_module()
+class Runner(FactsMixin, BuildMixin, CheckpointMixin):
+    """Trains, validates and tests a model from a config or from built objects (API of mmengine's Runner).
+
+    The model is built at once; training, validation and test parts only when ``train()``, ``val()`` or ``test()`` asks
+    for them. Everything that can be known to be wrong is refused here, before a device or a process group exists.
+
+    Args:
+        model: An nn.Module with ``train_step``, ``val_step`` and ``test_step``, or its config.
+        work_dir: Folder of the checkpoints; logs go to ``work_dir/timestamp``.
+        train_dataloader, val_dataloader, test_dataloader: Loaders or their configs, see :meth:`build_dataloader`.
+        train_cfg: ``dict(by_epoch=True, max_epochs=..., val_begin=1, val_interval=1)``, ``dict(by_epoch=False,
+            max_iters=...)`` or ``dict(type=...)``. Goes together with train_dataloader and optim_wrapper.
+        val_cfg, test_cfg: ``dict()`` or ``dict(type=...)``; ``fp16=True`` evaluates under autocast. Each goes together
+            with its loader and evaluator.
+        auto_scale_lr: ``dict(base_batch_size=..., enable=False)``.
+        optim_wrapper: An OptimWrapper or its config, see :meth:`build_optim_wrapper`.
+        param_scheduler: A scheduler, a config or a list of them; with several optimizers also a dict by their names.
+        val_evaluator, test_evaluator: An evaluator, a metric's config, or a list of them.
+        default_hooks: Changes to the six default hooks, see :meth:`register_default_hooks`.
+        custom_hooks: Further hooks or their configs.
+        data_preprocessor: Put into the model's config when that has none.
+        load_from: Checkpoint whose weights are loaded; with ``resume`` the whole training is taken up from it.
+        resume: True takes up the training from ``load_from``, or from the latest checkpoint in ``work_dir`` if any.
+        launcher: How the processes were started.
+        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``.
+        log_processor: Config of the log line. log_level: For the console and the log file.
+        visualizer: A Visualizer or its config; by default scalars go to JSON lines.
+        default_scope: Where the registries look first.
+        randomness: ``seed``, ``diff_rank_seed``, ``deterministic``, and ``keyed``: True (the default) makes data a
+            function of (seed, epoch, index), so that a resume is exact; False gives MMEngine's numbers.
+        experiment_name: Default is the time stamp.
+        cfg: The full config, for the record.
+        strategy: How parameters are placed: a BaseStrategy, or ``dict(type=...)``.
+        compile: True or options of torch.compile; also read from ``cfg['compile']``.
+
+    Raises:
+        ConfigError: Parts that do not go together, unknown names, wrong arguments; all that were found, at once.
+        WorkDirError: ``work_dir`` cannot be written.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | dict[str, Any],
+        work_dir: str,
+        train_dataloader: Any = None,
+        val_dataloader: Any = None,
+        test_dataloader: Any = None,
+        train_cfg: dict[str, Any] | None = None,
+        val_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        auto_scale_lr: dict[str, Any] | None = None,
+        optim_wrapper: Any = None,
+        param_scheduler: Any = None,
+        val_evaluator: Any = None,
+        test_evaluator: Any = None,
+        default_hooks: dict[str, Any] | None = None,
+        custom_hooks: list[Any] | None = None,
+        data_preprocessor: Any = None,
+        load_from: str | None = None,
+        resume: bool | str = False,
+        launcher: str = "none",
+        env_cfg: dict[str, Any] | None = None,
+        log_processor: Any = None,
+        log_level: int | str = "INFO",
+        visualizer: Any = None,
+        default_scope: str = "mmengine",
+        randomness: dict[str, Any] | None = None,
+        experiment_name: str | None = None,
+        cfg: Any = None,
+        strategy: BaseStrategy | dict[str, Any] | None = None,
+        compile: bool | dict[str, Any] | None = None,
+        model_wrapper_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.cfg = _as_config(cfg)
+        given["compile"] = self.cfg.get("compile", False) if compile is None else compile
+        self._specs: dict[str, Any] = {name: _private_copy(value) for name, value in given.items() if name != "cfg"}
+        self._scope = str(default_scope)
+        with DefaultScope.overwrite_default_scope(self._scope):
+            check_parts(self._specs)
+            check_runner_args(self._specs)
+        self._randomness_cfg = dict(randomness or {"seed": None})
+        self.strategy = self._make_strategy(strategy)
+        self.logger = self.strategy.logger
+        self.ctx = RunContext(self.strategy.experiment_name, HookTable(self))
+        self.message_hub = self.ctx.hub
+        self._load_from, self._resume = load_from, resume
+        self._has_loaded = False
+        self._loops: dict[str, Any] = {}
+        self._pending_streams: dict[str, Any] | None = None
+        self._earlier_log_dirs: list[str] = []
+        self.optim_wrapper: Any = None
+        self.param_schedulers: Any = None
+        with bringup.scoped(self):
+            self.visualizer = self.build_visualizer(visualizer)
+            self.log_processor = self.build_log_processor(log_processor or {})
+            self.model = self.strategy.place_model(self._model_spec())
+            self.register_hooks(default_hooks, custom_hooks)
+            bringup.log_start(self)
+            self.dump_config()
+
+    def _make_strategy(self, strategy: BaseStrategy | dict[str, Any] | None) -> BaseStrategy:
+        if isinstance(strategy, BaseStrategy):
+            return strategy
+        spec = self._specs
+        args = {
+            "work_dir": spec["work_dir"],
+            "experiment_name": spec["experiment_name"],
+            "env_kwargs": {
+                **(spec["env_cfg"] or {}),
+                "launcher": spec["launcher"],
+                "randomness": self._randomness_cfg,
+            },
+            "log_kwargs": {"log_level": spec["log_level"]},
+            "auto_scale_lr": spec["auto_scale_lr"],
+        }
+        cfg = {"type": "SingleDeviceStrategy", **(strategy or {})}
+        return STRATEGIES.build(cfg, default_args=args)  # type: ignore[no-any-return]
+
+    def _model_spec(self) -> Any:
+        """The model's config, completed by ``data_preprocessor``; the model itself is not kept as a spec."""
+        model, preprocessor = self._specs.pop("model"), self._specs["data_preprocessor"]
+        if isinstance(model, dict) and preprocessor is not None:
+            model.setdefault("data_preprocessor", preprocessor)
+        return model
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | ConfigDict | dict[str, Any]) -> Runner:
+        """A runner from a whole config: its keys are the arguments of the constructor.
+
+        Keys that no argument has are the user's own variables; one that looks like a misspelt argument is a
+        ConfigError.
+        """
+        cfg = _as_config(cfg)
+        return cls(cfg=cfg, **bringup.runner_arguments(cfg))
+
+    def train(self) -> nn.Module:
+        """Train; returns the model.
+
+        Order: train loop and loader, optimizer wrapper, ``scale_lr``, schedulers, validation loop, before_run, weights
+        initialised, checkpoint loaded or resumed, compile, the loop, after_run. Ctrl-C stops at the next iteration
+        boundary, saves, and raises Interrupted, which names the checkpoint; a second one stops at once.
+        """
+        if self._specs["train_cfg"] is None:
+            raise ConfigError(
+                "train() needs train_dataloader, train_cfg and optim_wrapper, and the runner was made without them."
+            )
+        self._need_method("train_step")
+        with bringup.scoped(self), bringup.closing(self):
+            bringup.prepare_training(self)
+            bringup.run_training(self)
+        return self.model
+
+    def val(self) -> dict[str, Any]:
+        """Validate; returns the metrics. Weights come from ``load_from`` or the latest checkpoint when so configured."""
+        return self._evaluate("val")
+
+    def test(self) -> dict[str, Any]:
+        """Test; returns the metrics. Weights as in :meth:`val`."""
+        return self._evaluate("test")
+
+    def _evaluate(self, name: str) -> dict[str, Any]:
+        if self._specs[f"{name}_cfg"] is None:
+            raise ConfigError(
+                f"{name}() needs {name}_dataloader, {name}_cfg and {name}_evaluator, and the runner was made without them."
+            )
+        self._need_method(f"{name}_step")
+        with bringup.scoped(self), bringup.closing(self):
+            loop = self.val_loop if name == "val" else self.test_loop
+            self.call_hook("before_run")
+            self.load_or_resume()
+            metrics = loop.run()
+            self.call_hook("after_run")
+        return dict(metrics)
+
+    def _need_method(self, name: str) -> None:
+        if not hasattr(self.model, name):
+            raise ConfigError(
+                f"{type(self.model).__name__} has no {name}(). Derive the model from trainwright.model.BaseModel, which has "
+                "it, and return losses for mode='loss' and predictions for mode='predict' from forward()."
+            )
+
+    @property
+    def is_training(self) -> bool:
+        """Whether train() is running, a validation inside it included."""
+        return Phase.TRAIN in self.ctx.open_phases
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether training is counted in epochs."""
+        loop = self._loops.get("train")
+        if loop is not None:
+            return not isinstance(loop, IterBasedTrainLoop)
+        return bool((self._specs["train_cfg"] or {}).get("by_epoch", True))
+
+    def _loop(self, name: str) -> Any:
+        if name not in self._loops and self._specs.get(f"{name}_cfg") is not None:
+            cfg, loader = self._specs[f"{name}_cfg"], self._specs[f"{name}_dataloader"]
+            with bringup.scoped(self):
+                if name == "train":
+                    self._loops[name] = builders.build_train_loop(self, cfg, loader)
+                else:
+                    evaluator = self._specs[f"{name}_evaluator"]
+                    self._loops[name] = builders.build_eval_loop(self, name, cfg, loader, evaluator)
+        return self._loops.get(name)
+
+    @property
+    def train_loop(self) -> Any:
+        """The training loop, built when first asked for; None when there is none."""
+        return self._loop("train")
+
+    @property
+    def val_loop(self) -> Any:
+        """The validation loop, built when first asked for; None when there is none."""
+        return self._loop("val")
+
+    @property
+    def test_loop(self) -> Any:
+        """The test loop, built when first asked for; None when there is none."""
+        return self._loop("test")
+
+
+def _as_config(cfg: Any) -> Config:
+    if isinstance(cfg, Config):
+        return copy.deepcopy(cfg)
+    return Config({} if cfg is None else dict(cfg))
+
+
+def _private_copy(value: Any) -> Any:
+    """A copy of configs, so that the caller's are never changed; built objects stay the same objects."""
+    if isinstance(value, dict):
+        return type(value)({key: _private_copy(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [_private_copy(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
