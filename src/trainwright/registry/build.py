@@ -1,0 +1,120 @@
+"""Build functions: from a config dict to an object."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from trainwright.base.errors import BuildError, ConfigTypeError, RegistryError, add_note
+from trainwright.base.instances import ManagerMixin
+from trainwright.registry.registry import Registry
+from trainwright.registry.signature import argument_errors
+from trainwright.registry.unknown import describe_place
+
+
+def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """Build what `cfg` describes. `cfg` is left as it is.
+
+    Its key `type` is a registered name, a class or function, or a dotted path; `_scope_` switches the default scope
+    for this object and what it builds; the other keys are the arguments, below which `default_args` are put. An error
+    that the constructor raises keeps its type and gets a note that names the class, registry and file.
+    """
+    args = _arguments(cfg, registry, default_args)
+    with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+        kind = args.pop("type")
+        return _call(_target(kind, scoped), args, kind, scoped)
+
+
+def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """Build a model; a list of configs becomes the registered `Sequential` of what they build."""
+    if isinstance(cfg, (list, tuple)):
+        return registry.resolve("Sequential")(*(build_from_cfg(part, registry, default_args) for part in cfg))
+    return build_from_cfg(cfg, registry, default_args)
+
+
+def build_runner_from_cfg(cfg: Any, registry: Registry) -> Any:
+    """Build a runner by its class's `from_cfg(cfg)`; the key `runner_type` names the class, 'Runner' by default."""
+    tree = _as_dict(cfg, "cfg")
+    _check_registry(registry)
+    kind = tree.get("runner_type", "Runner")
+    with registry.switch_scope_and_registry(tree.get("_scope_")) as scoped:
+        runner_class = _target(kind, scoped)
+        return runner_class.from_cfg(cfg)
+
+
+def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """Build a parameter scheduler.
+
+    `convert_to_iter_based=True` with `epoch_length` turns one that counts epochs into one that counts iterations.
+    """
+    args = _arguments(cfg, registry, default_args)
+    with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+        kind = args.pop("type")
+        target = _target(kind, scoped)
+        if not args.pop("convert_to_iter_based", False):
+            args.pop("epoch_length", None)
+            return _call(target, args, kind, scoped)
+        if args.get("epoch_length") is None or not args.get("by_epoch", True):
+            raise BuildError(
+                f"scheduler {kind!r}: convert_to_iter_based=True needs epoch_length and by_epoch=True, got "
+                f"epoch_length={args.get('epoch_length')!r} and by_epoch={args.get('by_epoch', True)!r}"
+            )
+        return _call(target.build_iter_from_epoch, args, kind, scoped)
+
+
+def _arguments(cfg: Any, registry: Registry, default_args: Any) -> dict[str, Any]:
+    args = dict(_as_dict(cfg, "cfg"))
+    args.pop("_delete_", None)  # left over where a config had nothing to delete
+    _check_registry(registry)
+    defaults = {} if default_args is None else _as_dict(default_args, "default_args")
+    for name, value in defaults.items():
+        args.setdefault(name, value)
+    if "type" not in args:
+        raise RegistryError(
+            f"cfg or default_args must have the key 'type' to be built by {registry.name!r}, got {args!r}"
+        )
+    return args
+
+
+def _as_dict(value: Any, name: str) -> Mapping[str, Any]:
+    tree = getattr(value, "_cfg_dict", value)
+    if not isinstance(tree, dict):
+        raise TypeError(f"{name} must be a dict, ConfigDict or Config, got {value!r} of type {type(value).__name__}")
+    return tree
+
+
+def _check_registry(registry: Any) -> None:
+    if not isinstance(registry, Registry):
+        raise TypeError(f"registry must be a Registry, got {registry!r} of type {type(registry).__name__}")
+
+
+def _target(kind: Any, registry: Registry) -> Any:
+    target = registry.resolve(kind) if isinstance(kind, str) else kind
+    if not callable(target):
+        raise TypeError(
+            f"type must be a name, a class or a function to be built by {registry.name!r}, got {kind!r} of type "
+            f"{type(kind).__name__}"
+        )
+    return target
+
+
+def _call(target: Any, args: dict[str, Any], kind: Any, registry: Registry) -> Any:
+    named = inspect.isclass(target) and issubclass(target, ManagerMixin)
+    factory = target.get_instance if named else target
+    try:
+        return factory(**args)
+    except TypeError as error:
+        wrong = argument_errors(target, args)
+        if wrong:
+            raise ConfigTypeError(f"cannot build {_shown(kind, registry, target)}. {' '.join(wrong)}") from error
+        add_note(error, f"while building {_shown(kind, registry, target)}")
+        raise
+    except Exception as error:
+        add_note(error, f"while building {_shown(kind, registry, target)}")
+        raise
+
+
+def _shown(kind: Any, registry: Registry, target: Any) -> str:
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind))
+    return f"{name!r} of the {registry.name!r} registry, {describe_place(target)}"

@@ -1,0 +1,103 @@
+"""Scopes: the package a registered name belongs to, and the one that unprefixed names are looked up in first."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from trainwright.base.instances import ManagerMixin
+
+ROOT_SCOPE = "trainwright"
+_ALIASES = {"mmengine": ROOT_SCOPE}
+
+
+class DefaultScope(ManagerMixin):
+    """The scope that `build` starts from; set by `with DefaultScope.overwrite_default_scope(name)`."""
+
+    def __init__(self, name: str, scope_name: str) -> None:
+        super().__init__(name)
+        if not isinstance(scope_name, str):
+            raise TypeError(f"scope_name must be a string, got {scope_name!r} of type {type(scope_name).__name__}")
+        self._scope_name = scope_name
+
+    @property
+    def scope_name(self) -> str:
+        return self._scope_name
+
+    @classmethod
+    def get_instance(cls, name: str, **kwargs: Any) -> DefaultScope:
+        """The scope object called `name`. A new one becomes the default from here on, inside a `with` block until
+        its end.
+        """
+        is_new = not cls.check_instance_created(name)
+        instance = super().get_instance(name, **kwargs)
+        if is_new and cls._active.get() is not None:
+            cls._active.set(instance)
+        return instance
+
+    @classmethod
+    def get_current_instance(cls) -> DefaultScope | None:
+        """The default scope in force, or None."""
+        if cls._active.get() is None and not cls._instance_dict:
+            return None
+        return super().get_current_instance()
+
+    @classmethod
+    @contextmanager
+    def overwrite_default_scope(cls, scope_name: str | None) -> Iterator[None]:
+        """Make `scope_name` the default within the block; None leaves the default as it is."""
+        if scope_name is None:
+            yield
+        else:
+            with cls(name=f"overwritten by {scope_name}", scope_name=scope_name).as_current():
+                yield
+
+
+def init_default_scope(scope: str) -> None:
+    """Make `scope` the default scope of this process, whatever it was before."""
+    current = DefaultScope.get_current_instance()
+    if current is not None and current.scope_name == scope:
+        return
+    if DefaultScope.check_instance_created(scope):
+        DefaultScope.get_instance(scope).forget()
+    DefaultScope.get_instance(scope, scope_name=scope)
+
+
+def canonical_scope(scope: str) -> str:
+    """`scope`, or the scope that it is another name for ('mmengine' is the root's)."""
+    return _ALIASES.get(scope, scope)
+
+
+def infer_scope(depth: int) -> tuple[str, str]:
+    """The top package, and the module, of the caller `depth` frames above this function's caller."""
+    module = str(sys._getframe(depth + 1).f_globals.get("__name__", ROOT_SCOPE))
+    return module.split(".", 1)[0], module
+
+
+@cache
+def import_scope(scope: str) -> str:
+    """Import `<scope>.registry`, which hangs a package's registries into the tree; gives what `try_import` gives."""
+    return try_import(f"{scope}.registry")
+
+
+def try_import(module: str) -> str:
+    """Import `module`. "" if it worked, "not found" if there is no such module, else the full traceback of what it
+    raised.
+    """
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            return NOT_FOUND
+        return traceback.format_exc()
+    except Exception:  # noqa: BLE001 - any error of user code at import; reported with its traceback where the name is missed
+        return traceback.format_exc()
+    return ""
+
+
+NOT_FOUND = "not found"

@@ -1,0 +1,90 @@
+"""The message for a name that no registry knows."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from trainwright.base.text import near_names
+from trainwright.registry.scope import NOT_FOUND, canonical_scope, import_scope
+
+if TYPE_CHECKING:
+    from trainwright.registry.registry import Registry
+
+
+def describe_place(obj: Any) -> str:
+    """`pkg.mod.Name (file:line)`, as far as it can be found."""
+    target = inspect.unwrap(obj) if callable(obj) else obj
+    name = f"{getattr(target, '__module__', '?')}.{getattr(target, '__qualname__', None) or repr(target)}"
+    try:
+        path = inspect.getsourcefile(target)
+        line = inspect.getsourcelines(target)[1]
+    except (TypeError, OSError):
+        return name
+    return f"{name} ({path}:{line})"
+
+
+def unknown_name_message(registry: Registry, key: str) -> str:
+    """Near names with their scopes, the scopes searched, the locations tried, failed imports in full, and the line
+    to add.
+    """
+    lineage = list(registry._lineage())
+    searched = " and its parent ".join(repr(r.scope) for r in lineage)
+    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{_suggestion(registry, key)}"]
+    scope = registry.split_scope_key(key)[0]
+    failures: dict[str, str] = {}
+    tried: list[str] = []
+    family = [*lineage, *([found] if scope and (found := registry._find_scope(scope)) and found not in lineage else [])]
+    for member in family:
+        tried += member._locations
+        failures.update(member._failed)
+    if scope and registry._find_scope(scope) is None:
+        failures.update(_scope_failure(scope))
+    if tried:
+        marked = [f"{loc} ({_verdict(failures[loc])})" if loc in failures else loc for loc in dict.fromkeys(tried)]
+        lines.append(f"Locations imported: {', '.join(marked)}.")
+    symbol = registry_symbol(registry)
+    lines.append(
+        f"If it is your own: put @{symbol}.register_module() on it, and import the module that defines it by "
+        "custom_imports=dict(imports=['your_module']) in the config. Anything importable can also be named by its "
+        "path, type='package.module.Name'."
+    )
+    lines += [f"{loc} failed to import:\n{text.rstrip()}" for loc, text in failures.items() if text != NOT_FOUND]
+    return "\n".join(lines)
+
+
+def registry_symbol(registry: Registry) -> str:
+    """The variable that holds the registry in the module which made it."""
+    namespace = vars(sys.modules.get(registry._module, sys))
+    return next((name for name, value in list(namespace.items()) if value is registry), "REGISTRY")
+
+
+def _suggestion(registry: Registry, key: str) -> str:
+    plain_key = key.rpartition(".")[2]
+    own_scopes = {member.scope for member in registry._lineage()}
+    spelled: dict[str, list[str]] = {}
+    for member in _tree(registry._get_root_registry()):
+        for name in member.module_dict:
+            shown = repr(name) if member.scope in own_scopes else repr(f"{member.scope}.{name}")
+            spelled.setdefault(name, []).append(f"{shown} (scope {member.scope})")
+    near = [text for name in near_names(plain_key, spelled, n=4) for text in spelled[name]][:4]
+    if not near:
+        return ""
+    return f" Did you mean {near[0] if len(near) == 1 else ', '.join(near[:-1]) + ' or ' + near[-1]}?"
+
+
+def _tree(registry: Registry) -> Iterator[Registry]:
+    yield registry
+    for child in registry.children.values():
+        yield from _tree(child)
+
+
+def _scope_failure(scope: str) -> dict[str, str]:
+    failure = import_scope(canonical_scope(scope))
+    return {f"{scope}.registry": failure} if failure else {}
+
+
+def _verdict(failure: str) -> str:
+    return "no such module" if failure == NOT_FOUND else "failed to import, see below"

@@ -1,0 +1,106 @@
+import io
+import logging
+
+import pytest
+
+from trainwright.base.logs import MMLogger, print_log
+
+
+@pytest.fixture
+def make_logger():
+    made = []
+
+    def make(name, **kwargs):
+        made.append(MMLogger.get_instance(name, **kwargs))
+        return made[-1]
+
+    yield make
+    for logger in made:
+        logger.close()
+
+
+def test_console_follows_sys_stderr_and_file_is_written(make_logger, tmp_path, capsys):
+    path = tmp_path / "run.log"
+    logger = make_logger("log-a", logger_name="tw", log_file=path)
+    logger.info("hello %d", 3)
+    logger.debug("not shown")
+    assert "tw - INFO - hello 3\n" in capsys.readouterr().err
+    assert "hello 3" in path.read_text()
+    assert "not shown" not in path.read_text()
+    assert logger.log_file == str(path)
+    assert MMLogger.get_instance("log-a") is logger
+
+
+def test_level_can_change_at_any_time(make_logger, capsys):
+    logger = make_logger("log-b", log_level="WARNING")
+    logger.info("quiet")
+    logger.setLevel("INFO")
+    logger.handlers[0].setLevel("INFO")
+    logger.info("loud")
+    assert "quiet" not in (err := capsys.readouterr().err)
+    assert "loud" in err
+
+
+def test_other_ranks_show_errors_only_and_write_no_file(make_logger, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    logger = make_logger("log-c", log_file=tmp_path / "run.log")
+    logger.info("hello")
+    logger.error("bad")
+    err = capsys.readouterr().err
+    assert "hello" not in err
+    assert "bad" in err
+    assert logger.log_file is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_distributed_gives_each_rank_its_file(make_logger, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    logger = make_logger("log-d", log_file=tmp_path / "run.log", distributed=True)
+    assert logger.log_file.endswith("_rank1.log")
+    logger.info("hello")
+    assert "hello" in (tmp_path / logger.log_file).read_text()
+
+
+def test_colour_only_on_a_terminal(make_logger, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    logger = make_logger("log-e")
+    logger.warning("careful")
+    import sys
+
+    assert "\033[33mWARNING\033[0m" in sys.stderr.getvalue()
+
+
+def test_a_message_that_cannot_be_formatted_does_not_stop_the_program(make_logger, capsys):
+    make_logger("log-f").info("%d", "no number")
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_print_log_chooses_its_logger(make_logger, capsys):
+    logger = make_logger("log-g")
+    print_log("to stdout")
+    print_log("nowhere", "silent")
+    print_log("by name", "log-g")
+    print_log("itself", logger, level=logging.WARNING)
+    with logger.as_current():
+        print_log("current one", "current")
+    out, err = capsys.readouterr()
+    assert out == "to stdout\n"
+    assert all(text in err for text in ("by name", "WARNING - itself", "current one"))
+    assert "nowhere" not in err
+    with pytest.raises(ValueError, match="there is no MMLogger named 'nobody'"):
+        print_log("x", "nobody")
+    with pytest.raises(TypeError, match=r"logger must be a logging.Logger, a name, .* got int"):
+        print_log("x", 3)
+
+
+def test_there_is_always_a_current_logger():
+    MMLogger.get_current_instance()
+    assert MMLogger._instance_dict
+    if MMLogger.check_instance_created("trainwright"):
+        MMLogger.get_instance("trainwright").close()
