@@ -1,0 +1,93 @@
+"""Modules that know how to initialise their weights."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABCMeta
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from trainwright.base.logs import print_log
+from trainwright.registry import MODELS, WEIGHT_INITIALIZERS
+
+InitCfg = dict[str, Any] | list[dict[str, Any]] | None
+
+
+class BaseModule(nn.Module, metaclass=ABCMeta):
+    """An ``nn.Module`` with `init_cfg`: one config, or several, of the WEIGHT_INITIALIZERS registry.
+
+    Nothing is initialised before ``init_weights`` is called. Without need of that, use ``nn.Module``.
+    """
+
+    def __init__(self, init_cfg: InitCfg = None) -> None:
+        super().__init__()
+        self._set_init_cfg(init_cfg)
+
+    def _set_init_cfg(self, init_cfg: InitCfg) -> None:
+        self._is_init = False
+        self.init_cfg = copy.deepcopy(init_cfg)
+
+    @property
+    def is_init(self) -> bool:
+        """Whether ``init_weights`` has run."""
+        return self._is_init
+
+    @is_init.setter
+    def is_init(self, value: bool) -> None:
+        self._is_init = value
+
+    def init_weights(self) -> None:
+        """Initialise this module by its `init_cfg`, then its children, then load what is pretrained. It runs once."""
+        if self._is_init:
+            print_log(f"init_weights of {type(self).__name__} has run before; it is not run again", "current", 30)
+            return
+        cfg = self.init_cfg
+        steps = [] if not cfg else [cfg] if isinstance(cfg, dict) else list(cfg)
+        self._initialize(step for step in steps if not _is_pretrained(step))
+        for child in self.children():
+            init = getattr(child, "init_weights", None)
+            if callable(init) and not getattr(child, "is_init", False):
+                init()
+        self._initialize(step for step in steps if _is_pretrained(step))
+        self._is_init = True
+
+    def _initialize(self, steps: Iterable[dict[str, Any]]) -> None:
+        for step in steps:
+            WEIGHT_INITIALIZERS.build(step)(self)
+
+    def __repr__(self) -> str:
+        return super().__repr__() + (f"\ninit_cfg={self.init_cfg}" if self.init_cfg else "")
+
+
+@MODELS.register_module()
+class Sequential(BaseModule, nn.Sequential):
+    """``nn.Sequential`` with `init_cfg`."""
+
+    def __init__(self, *args: Any, init_cfg: InitCfg = None) -> None:
+        nn.Sequential.__init__(self, *args)
+        self._set_init_cfg(init_cfg)
+
+
+@MODELS.register_module()
+class ModuleList(BaseModule, nn.ModuleList):
+    """``nn.ModuleList`` with `init_cfg`."""
+
+    def __init__(self, modules: Iterable[nn.Module] | None = None, init_cfg: InitCfg = None) -> None:
+        nn.ModuleList.__init__(self, modules)
+        self._set_init_cfg(init_cfg)
+
+
+@MODELS.register_module()
+class ModuleDict(BaseModule, nn.ModuleDict):
+    """``nn.ModuleDict`` with `init_cfg`."""
+
+    def __init__(self, modules: Mapping[str, nn.Module] | None = None, init_cfg: InitCfg = None) -> None:
+        nn.ModuleDict.__init__(self, modules)
+        self._set_init_cfg(init_cfg)
+
+
+def _is_pretrained(step: dict[str, Any]) -> bool:
+    kind = step.get("type")
+    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).endswith("Pretrained")
