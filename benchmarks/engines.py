@@ -1,0 +1,237 @@
+"""One engine, one process: `engines.py NAME ITERATIONS` trains the tiny task and prints a line of JSON.
+
+Every row has the same model, data, optimizer and number of threads, and reports the loss every 50 iterations in the way
+its engine does that. Engines run with what they switch on by themselves, except for saving checkpoints, progress bars
+(none has a terminal here) and reports to trackers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
+
+import torch
+from torch.nn import functional as F
+
+from common import LOG_EVERY, WARMUP, Batches, make_model, make_optimizer
+
+# The package whose presence says whether a row can run.
+PACKAGES = {
+    "bare": "torch",
+    "trainwright": "trainwright",
+    "ignite": "ignite",
+    "fabric": "lightning",
+    "accelerate": "accelerate",
+    "mmengine": "mmengine",
+    "hf-trainer": "transformers",
+    "lightning": "lightning",
+}
+
+
+def bare(iterations: int, folder: str) -> Batches:
+    """A loop written by hand."""
+    model, loader = make_model(), Batches(iterations)
+    optimizer = make_optimizer(model)
+    for index, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if (index + 1) % LOG_EVERY == 0:
+            logging.info("%d %f", index + 1, loss.item())
+    return loader
+
+
+def _config_first(package: str, iterations: int, folder: str) -> Batches:
+    """Trainwright and MMEngine: the same call, all six default hooks."""
+    base = importlib.import_module(f"{package}.model").BaseModel
+    runner_class = importlib.import_module(f"{package}.runner").Runner
+
+    class Net(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def forward(self, inputs: torch.Tensor, labels: torch.Tensor, mode: str = "tensor") -> Any:
+            scores = self.net(inputs)
+            return {"loss": F.cross_entropy(scores, labels)} if mode == "loss" else scores
+
+    model, loader = Net(), Batches(iterations)
+    runner = runner_class(
+        model=model,
+        work_dir=folder,
+        train_dataloader=loader,
+        train_cfg={"by_epoch": False, "max_iters": iterations},
+        optim_wrapper={"optimizer": make_optimizer(model)},
+        default_hooks={
+            "logger": {"type": "LoggerHook", "interval": LOG_EVERY},
+            "checkpoint": {"type": "CheckpointHook", "interval": 10**9, "by_epoch": False},
+        },
+        log_processor={"by_epoch": False},
+        experiment_name="overhead",
+    )
+    runner.train()
+    return loader
+
+
+def trainwright(iterations: int, folder: str) -> Batches:
+    """This engine."""
+    return _config_first("trainwright", iterations, folder)
+
+
+def mmengine(iterations: int, folder: str) -> Batches:
+    """MMEngine's Runner."""
+    return _config_first("mmengine", iterations, folder)
+
+
+def ignite(iterations: int, folder: str) -> Batches:
+    """PyTorch-Ignite's Engine with its supervised trainer."""
+    from ignite.engine import Events, create_supervised_trainer
+
+    model, loader = make_model(), Batches(iterations)
+    trainer = create_supervised_trainer(model, make_optimizer(model), F.cross_entropy)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(every=LOG_EVERY),
+        lambda engine: logging.info("%d %f", engine.state.iteration, engine.state.output),
+    )
+    trainer.run(loader, max_epochs=1)
+    return loader
+
+
+def fabric(iterations: int, folder: str) -> Batches:
+    """Lightning Fabric: a loop written by hand with its backward and its wrappers."""
+    from lightning.fabric import Fabric
+
+    engine = Fabric(accelerator="cpu", devices=1)
+    loader, plain = Batches(iterations), make_model()
+    model, optimizer = engine.setup(plain, make_optimizer(plain))
+    for index, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        engine.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (index + 1) % LOG_EVERY == 0:
+            engine.log("loss", loss.item(), step=index + 1)
+    return loader
+
+
+def accelerate(iterations: int, folder: str) -> Batches:
+    """Accelerate: a loop written by hand around `accumulate`, as its documentation shows it."""
+    from accelerate import Accelerator
+
+    engine = Accelerator(cpu=True)
+    loader, plain = Batches(iterations), make_model()
+    model, optimizer = engine.prepare(plain, make_optimizer(plain))
+    for index, (x, y) in enumerate(loader):
+        with engine.accumulate(model):
+            loss = F.cross_entropy(model(x), y)
+            engine.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        if (index + 1) % LOG_EVERY == 0:
+            engine.log({"loss": loss.item()}, step=index + 1)
+    return loader
+
+
+def hf_trainer(iterations: int, folder: str) -> Batches:
+    """Hugging Face's Trainer."""
+    from transformers import Trainer, TrainingArguments
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            scores = self.net(x)
+            return {"loss": F.cross_entropy(scores, labels), "logits": scores}
+
+    loader, model = Batches(iterations, as_dict=True), Net()
+
+    class Prebatched(Trainer):  # type: ignore[misc]
+        def get_train_dataloader(self) -> Any:
+            return loader
+
+    arguments = TrainingArguments(
+        output_dir=folder,
+        max_steps=iterations,
+        per_device_train_batch_size=32,
+        logging_steps=LOG_EVERY,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+    )
+    optimizer = make_optimizer(model)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    Prebatched(model=model, args=arguments, train_dataset=loader.dataset, optimizers=(optimizer, schedule)).train()
+    return loader
+
+
+def lightning(iterations: int, folder: str) -> Batches:
+    """Lightning's Trainer with its CSV logger."""
+    import lightning as L
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Net(L.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            x, y = batch
+            loss = F.cross_entropy(self.net(x), y)
+            self.log("loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return make_optimizer(self)
+
+    loader = Batches(iterations)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=iterations,
+        logger=CSVLogger(folder),
+        log_every_n_steps=LOG_EVERY,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Net(), loader)
+    return loader
+
+
+ENGINES: dict[str, Callable[[int, str], Batches]] = {
+    "bare": bare,
+    "trainwright": trainwright,
+    "ignite": ignite,
+    "fabric": fabric,
+    "accelerate": accelerate,
+    "mmengine": mmengine,
+    "hf-trainer": hf_trainer,
+    "lightning": lightning,
+}
+
+
+def main(name: str, iterations: int) -> None:
+    """Run one engine and print its result."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        loader = ENGINES[name](iterations + WARMUP + 1, folder)
+    version = getattr(importlib.import_module(PACKAGES[name]), "__version__", "?")
+    print(json.dumps({"engine": name, "version": version, "us": loader.microseconds()}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,76 @@
+"""What an import costs beyond torch, and which optional packages it brings along.
+
+Each figure is the median of fresh processes, which import torch first. Exits 1 when `import trainwright` costs 0.2 s or
+more, or when any of the imports of Trainwright loads an optional package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from common import print_table
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+LIMIT_S = 0.2
+STATEMENTS = {
+    "import trainwright": "trainwright",
+    "from trainwright import Runner": "trainwright",
+    "import mmengine": "mmengine",
+    "from mmengine.runner import Runner": "mmengine",
+}
+# fmt: off
+OPTIONAL = (
+    "accelerate", "aim", "apex", "bitsandbytes", "clearml", "colossalai", "cv2", "deepspeed", "dvclive", "hypothesis",
+    "ignite", "lightning", "matplotlib", "mlflow", "neptune", "pandas", "PIL", "pytest", "safetensors", "scipy",
+    "sklearn", "swanlab", "tensorboard", "tensorboardX", "tensorflow", "torchvision", "tqdm", "transformers", "wandb",
+)
+# fmt: on
+
+PROBE = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+before, start = set(sys.modules), time.perf_counter()
+exec(sys.argv[2])
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, [name for name in sys.argv[3:] if name in sys.modules and name not in before]]))
+"""
+
+
+def probe(python: str, statement: str) -> tuple[float, list[str]]:
+    """Seconds, and the optional packages loaded, in one fresh process."""
+    command = [python, "-c", PROBE, str(SOURCE), statement, *OPTIONAL]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, loaded = json.loads(done.stdout.splitlines()[-1])
+    return seconds, loaded
+
+
+def main() -> int:
+    """Measure, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="interpreter that has mmengine installed")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    failed, rows = False, []
+    for statement, package in STATEMENTS.items():
+        try:
+            results = [probe(options.python, statement) for _ in range(options.repeats)]
+        except subprocess.CalledProcessError as error:
+            if package == "trainwright" or "ModuleNotFoundError" not in error.stderr:
+                raise RuntimeError(f"{statement} failed:\n{error.stderr}") from error
+            continue
+        seconds, loaded = statistics.median(result[0] for result in results), results[0][1]
+        rows.append([statement, f"{seconds:.3f}", ", ".join(loaded) or "none"])
+        if package == "trainwright":
+            failed = failed or bool(loaded) or (statement == "import trainwright" and seconds >= LIMIT_S)
+    print_table(["statement", "s beyond torch", "optional packages loaded"], rows)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

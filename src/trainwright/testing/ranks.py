@@ -1,0 +1,83 @@
+"""Real gloo ranks for tests: forked, so nothing is imported again and any function will do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as torch_dist
+
+R = TypeVar("R")
+
+
+def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: float = 60.0) -> list[R]:
+    """``func(*args)`` in `world_size` processes that form a gloo group; what each returned, in rank order.
+
+    An error in a rank is raised here, with its rank and traceback, after the others have been ended.
+    """
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as folder:
+        processes, pipes = [], []
+        for rank in range(world_size):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_rank_main, args=(rank, world_size, folder, sender, func, args))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: forking a process with threads
+                process.start()
+            sender.close()
+            processes.append(process)
+            pipes.append(receiver)
+        try:
+            return _collect(pipes, timeout_s)
+        finally:
+            for process in processes:
+                process.join(5)
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+                process.close()
+            for pipe in pipes:
+                pipe.close()
+
+
+def _collect(pipes: list[Connection], timeout_s: float) -> list[Any]:
+    results: list[Any] = [None] * len(pipes)
+    waiting = list(pipes)
+    while waiting:
+        ready = wait(waiting, timeout_s)
+        if not ready:
+            raise TimeoutError(f"ranks {[pipes.index(p) for p in waiting]} gave no result within {timeout_s} s")
+        for pipe in ready:
+            assert isinstance(pipe, Connection)
+            rank = pipes.index(pipe)
+            try:
+                error, results[rank] = pipe.recv()
+            except EOFError:
+                raise RuntimeError(f"rank {rank} ended without a result") from None
+            if error:
+                raise AssertionError(f"rank {rank} failed:\n{error}")
+            waiting.remove(pipe)
+    return results
+
+
+def _rank_main(
+    rank: int, world_size: int, folder: str, sender: Connection, func: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
+    try:
+        torch_dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world_size)
+        sender.send(("", func(*args)))
+        torch_dist.destroy_process_group()
+    except BaseException:  # noqa: BLE001 - handed to the parent, which raises it
+        sender.send((traceback.format_exc(), None))
+    finally:
+        sender.close()
+        os._exit(0)  # neither pytest's nor the parent's exit handlers

@@ -1,0 +1,261 @@
+"""The curves of a run, drawn from its scalar file: losses, learning rate and validation metrics over iterations."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainwright.base.optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Eight hues that stay apart for colour-blind readers and in grey print (Okabe and Ito, 2008); black comes last.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
+NOT_METRICS = {"step", "iter", "epoch", "time", "data_time", "memory", "eta"}
+LESS_IS_BETTER = re.compile(r"loss|err|bits|bpb|bpc|perplexity|ppl|mae|mse|rmse|nll|entropy|distance|fid|wer|cer", re.I)
+MANY_POINTS = 150
+
+
+@dataclass
+class Series:
+    """One curve: iterations and values of the same length."""
+
+    x: list[float] = field(default_factory=list)
+    y: list[float] = field(default_factory=list)
+
+    def cut(self, start: float) -> None:
+        """Drop everything from iteration ``start`` on."""
+        while self.x and self.x[-1] >= start:
+            self.x.pop()
+            self.y.pop()
+
+    def best(self, less: bool) -> tuple[float, float] | None:
+        """(iteration, value) of the lowest or the highest finite value, the first of equals."""
+        finite = [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(y)]
+        return (min if less else max)(finite, key=lambda point: point[1]) if finite else None
+
+
+@dataclass
+class Curves:
+    """What a scalar file holds, sorted into the three panels; names are those of the file."""
+
+    losses: dict[str, Series] = field(default_factory=dict)
+    val_losses: dict[str, Series] = field(default_factory=dict)
+    rates: dict[str, Series] = field(default_factory=dict)
+    metrics: dict[str, Series] = field(default_factory=dict)
+
+    def panels(self) -> list[dict[str, Series]]:
+        """All groups."""
+        return [self.losses, self.val_losses, self.rates, self.metrics]
+
+    def cut(self, start: float) -> None:
+        """Drop everything from iteration ``start`` on, in every group."""
+        for group in self.panels():
+            for series in group.values():
+                series.cut(start)
+
+
+class _Reader:
+    """Sorts lines; knows the last iteration, and where each epoch ended."""
+
+    def __init__(self) -> None:
+        self.curves = Curves()
+        self.last = 0.0
+        self.epoch_end: dict[float, float] = {}
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        numbers = {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+        is_train = line["phase"] == "train" if "phase" in line else any(_is_rate(name) for name in numbers)
+        if is_train:
+            self.add_train(numbers)
+        else:
+            self.add_val(numbers)
+
+    def add_train(self, numbers: dict[str, float]) -> None:
+        x = numbers.get("iter", numbers.get("step", self.last + 1))
+        if x <= self.last:  # the run went back, or another one began: what it overwrites is history
+            self.curves.cut(x)
+        self.last = x
+        if "epoch" in numbers:
+            self.epoch_end[numbers["epoch"]] = x
+        for name, value in numbers.items():
+            if _is_rate(name):
+                _append(self.curves.rates, name, x, value)
+            elif "loss" in name:
+                _append(self.curves.losses, name, x, value)
+
+    def add_val(self, numbers: dict[str, float]) -> None:
+        # MMEngine's files give only the epoch here, as "step".
+        step = numbers.get("step", self.last)
+        x = numbers.get("iter", self.epoch_end.get(step, step) if self.epoch_end else step)
+        for name, value in numbers.items():
+            if name not in NOT_METRICS:
+                _append(self.curves.val_losses if "loss" in name else self.curves.metrics, name, x, value)
+
+
+def _is_rate(name: str) -> bool:
+    return name in ("lr", "base_lr") or name.endswith((".lr", ".base_lr"))
+
+
+def _append(group: dict[str, Series], name: str, x: float, y: float) -> None:
+    series = group.setdefault(name, Series())
+    series.cut(x)
+    series.x.append(x)
+    series.y.append(y)
+
+
+def read_curves(scalars: str | Path | Iterable[str | Path]) -> Curves:
+    """Read one scalar file, or those of a run and its resumptions in order.
+
+    Where the iteration goes back, the points it overwrites are dropped. A line that is no JSON object (the last one of
+    a killed run) is skipped.
+    """
+    reader = _Reader()
+    for file in [scalars] if isinstance(scalars, (str, Path)) else scalars:
+        with Path(file).open(encoding="utf-8") as lines:
+            for text in lines:
+                line = _parse(text)
+                if line is not None:
+                    reader.add(line)
+    return reader.curves
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def draw_curves(
+    scalars: str | Path | Iterable[str | Path], out_png: str | Path, *, title: str | None = None
+) -> Path | None:
+    """Draw a run as up to three panels over one iteration axis: losses, learning rate, validation metrics.
+
+    A panel without data is left out. Returns the path of the picture; None, and no file, when there is nothing to
+    draw. ``title`` is the name of the run's folder when not given. Needs matplotlib (extra ``vis``).
+    """
+    files = [Path(scalars)] if isinstance(scalars, (str, Path)) else [Path(file) for file in scalars]
+    curves = read_curves(files)
+    painters = [
+        (draw, height)
+        for draw, height, there in (
+            (_draw_losses, 3.2, curves.losses or curves.val_losses),
+            (_draw_rates, 1.7, curves.rates),
+            (_draw_metrics, 2.8, curves.metrics),
+        )
+        if there
+    ]
+    if not painters:
+        return None
+    require("matplotlib", "vis", "drawing curves")
+    from matplotlib.figure import Figure
+
+    heights = [height for _, height in painters]
+    figure = Figure(figsize=(8.5, sum(heights) + 0.9), dpi=130, layout="constrained")
+    rows = figure.subplots(len(painters), 1, sharex=True, squeeze=False, height_ratios=heights)
+    for (draw, _), (axes,) in zip(painters, rows, strict=True):
+        axes.grid(color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes, curves)
+    rows[-1][0].set_xlabel("iteration")
+    rows[-1][0].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(_run_name(files[-1]) if title is None else title, fontsize=13, fontweight="bold")
+    figure.align_ylabels()
+    out = Path(out_png)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+    return out
+
+
+def _run_name(scalars: Path) -> str:
+    """``digits`` for ``digits/20250101_120000/vis_data/scalars.json``."""
+    folders = [
+        part for part in scalars.absolute().parts[:-1] if part != "vis_data" and not re.fullmatch(r"\d{8}_\d{6}", part)
+    ]
+    return folders[-1] if folders else scalars.stem
+
+
+def _draw_losses(axes: Axes, curves: Curves) -> None:
+    losses = dict(curves.losses)
+    total = losses.get("loss")
+    for name in [name for name in losses if name != "loss"]:
+        if total is not None and losses[name] == total:  # the only term: the total says it all
+            del losses[name]
+    shown = list(losses.items()) + list(curves.val_losses.items())
+    for (name, series), colour in zip(shown, _colours(len(shown)), strict=True):
+        of_val = any(series is other for other in curves.val_losses.values())
+        width = 1.9 if name == "loss" and not of_val else 1.2
+        _draw_line(axes, series, colour, width, label=f"{name} (validation)" if of_val else name, marked=of_val)
+    values = [value for _, series in shown for value in series.y]
+    _log_scale(axes, values, 50)
+    axes.set_ylabel("loss")
+    if len(shown) > 1:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_rates(axes: Axes, curves: Curves) -> None:
+    rates = {name: series for name, series in curves.rates.items() if not name.endswith("base_lr")} or curves.rates
+    for (name, series), colour in zip(rates.items(), _colours(len(rates)), strict=True):
+        axes.plot(series.x, series.y, color=colour, linewidth=1.6, label=name, marker="o" if len(series.x) == 1 else "")
+    values = [value for series in rates.values() for value in series.y]
+    if not _log_scale(axes, values, 20):
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel("learning rate")
+    if len(rates) > 1:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_metrics(axes: Axes, curves: Curves) -> None:
+    for (name, series), colour in zip(curves.metrics.items(), _colours(len(curves.metrics)), strict=True):
+        best = series.best(less=bool(LESS_IS_BETTER.search(name)))
+        label = name if best is None else f"{name}: best {best[1]:.4g} at iteration {best[0]:g}"
+        axes.plot(series.x, series.y, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=label)
+        if best is not None:
+            axes.plot(*best, color=colour, marker="*", markersize=14, markeredgecolor="white", zorder=5, linestyle="")
+    _log_scale(axes, [value for series in curves.metrics.values() for value in series.y], 100)
+    axes.set_ylabel(next(iter(curves.metrics)) if len(curves.metrics) == 1 else "validation")
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _draw_line(axes: Axes, series: Series, colour: str, width: float, label: str, marked: bool) -> None:
+    """One curve; a long one as a smooth line over its faint points."""
+    if len(series.x) > MANY_POINTS and not marked:
+        axes.plot(series.x, series.y, color=colour, linewidth=0.7, alpha=0.3)
+        axes.plot(series.x, _smooth(series.y), color=colour, linewidth=width, label=label)
+        return
+    marker = "o" if marked or len(series.x) == 1 else ""
+    axes.plot(series.x, series.y, color=colour, linewidth=width, label=label, marker=marker, markersize=3.5)
+
+
+def _smooth(values: list[float], keep: float = 0.85) -> list[float]:
+    """Exponential mean, corrected for its start; what is not finite is passed over."""
+    mean, weight, out = 0.0, 0.0, []
+    for value in values:
+        if math.isfinite(value):
+            mean, weight = keep * mean + (1 - keep) * value, keep * weight + 1 - keep
+        out.append(mean / weight if weight else value)
+    return out
+
+
+def _log_scale(axes: Axes, values: list[float], span: float) -> bool:
+    """Use a logarithmic axis when the positive values span more than ``span`` times, and none is negative."""
+    finite = [value for value in values if math.isfinite(value)]
+    positive = [value for value in finite if value > 0]
+    if not positive or min(finite) < 0 or max(positive) <= span * min(positive):
+        return False
+    axes.set_yscale("log", nonpositive="mask")
+    return True
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
