@@ -29,6 +29,8 @@ PUBLISHED = "published MMEngine signature: callers pass these by name"
 # (file, qualified name, which limit) -> why
 EXEMPT: dict[tuple[str, str, str], str] = {
     ("src/trainwright/runner/runner.py", "Runner.__init__", "parameters"): PUBLISHED,
+    ("src/trainwright/runner/runner.py", "Runner.__init__", "lines"): "the published signature alone is half of it",
+    ("src/trainwright/hooks/checkpoint_hook.py", "CheckpointHook.__init__", "parameters"): PUBLISHED,
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

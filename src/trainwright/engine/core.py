@@ -22,20 +22,27 @@ class SpanEnd(enum.Enum):
     STOP = "stop"
 
 
-def run_iter(ctx: RunContext, phase: Phase, step: Step, batch: Any, index: int) -> None:
+def run_iter(ctx: RunContext, phase: Phase, step: Step, index: int, batch: Any) -> None:
     """One iteration: before_iter, ``outputs = step(batch)``, after_iter, then the clock advances (training only).
 
     ``index`` is the 0-based place of the batch in its epoch; hooks get it as ``batch_idx``.
     """
-    fire = ctx.hooks.fire
-    fire(phase.before_iter, batch_idx=index, data_batch=batch)
+    # Written out rather than through HookTable.fire: this is the path whose every microsecond is paid each iteration.
+    hooks, clock = ctx.hooks, ctx.clock
+    calls, host = hooks.calls, hooks.host
+    for call in calls[phase.before_iter]:
+        call(host, index, batch)
     outputs = step(batch)
     if not phase.trains:
-        fire(phase.after_iter, batch_idx=index, data_batch=batch, outputs=outputs)
+        for call in calls[phase.after_iter]:
+            call(host, index, batch, outputs)
         return
-    ctx.clock.completing = Completing.ITERATION
-    fire(phase.after_iter, batch_idx=index, data_batch=batch, outputs=outputs)
-    ctx.clock.tick()
+    clock.completing = Completing.ITERATION
+    if clock.iter == hooks.wake_at:
+        hooks.let_sleep(clock.iter)
+    for call in calls[phase.after_iter]:
+        call(host, index, batch, outputs)
+    clock.tick()
 
 
 def run_span(
@@ -80,7 +87,7 @@ def open_phase(ctx: RunContext, phase: Phase) -> Iterator[None]:
         ctx.hooks.fire(phase.end)
     except Exception as error:
         if len(ctx.open_phases) == 1:
-            ctx.hooks.fire(Event.ON_EXCEPTION, phase=phase.label, error=error)
+            ctx.hooks.fire(Event.ON_EXCEPTION, phase.label, error)
         raise
     finally:
         ctx.open_phases.pop()

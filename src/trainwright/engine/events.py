@@ -38,8 +38,26 @@ class Event(enum.Enum):
     ON_EXCEPTION = "on_exception"  # a phase failed; the error is raised again afterwards
     TRAIN_CLOSED = "on_train_closed"  # training is over, by success, stop or failure
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the arguments that hooks get at this event, in order."""
+        return _PARAMETERS.get(self.value, ())
+
     # Members are compared by identity only, so the fast hash of object serves (Enum's own hashes the name in Python).
     __hash__ = object.__hash__
+
+
+_ITER = ("batch_idx", "data_batch")
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    **{f"before_{label}_iter": _ITER for label in ("train", "val", "test")},
+    **{f"after_{label}_iter": (*_ITER, "outputs") for label in ("train", "val", "test")},
+    "after_val_epoch": ("metrics",),
+    "after_test_epoch": ("metrics",),
+    "before_save_checkpoint": ("checkpoint",),
+    "after_save_checkpoint": ("path",),
+    "after_load_checkpoint": ("checkpoint",),
+    "on_exception": ("phase", "error"),
+}
 
 
 class Phase(enum.Enum):

@@ -159,6 +159,15 @@ class Hook:
     ) -> None:
         """Stands for the three ``after_*_iter``."""
 
+    def next_train_iter(self, runner: Any) -> int | None:
+        """The next iteration (an index, not before ``runner.iter``) at which after_train_iter has anything to do.
+
+        Until then the hook is left out, and costs nothing. None, the default: every iteration. It is asked again at
+        the start of each epoch and after each iteration in which a hook with an answer took part. A subclass that
+        overrides ``after_train_iter`` and not this method is called in every iteration.
+        """
+        return None
+
     def on_exception(self, runner: Any, phase: str, error: BaseException) -> None:
         """A phase failed with ``error``, which is raised again after all hooks were called."""
 
@@ -200,6 +209,19 @@ class Hook:
 
 def _defines(hook: object, name: str) -> bool:
     return name in vars(hook) or getattr(type(hook), name, None) is not getattr(Hook, name)
+
+
+def is_periodic(hook: object) -> bool:
+    """Whether the answer of ``next_train_iter`` speaks for the hook's after_train_iter."""
+    definers = [_definer(hook, name) for name in ("next_train_iter", "after_train_iter")]
+    mro = type(hook).__mro__
+    return definers[0] is not Hook and None not in definers and mro.index(definers[0]) <= mro.index(definers[1])  # type: ignore[arg-type]
+
+
+def _definer(hook: object, name: str) -> type | None:
+    if name in vars(hook):
+        return None
+    return next((cls for cls in type(hook).__mro__ if name in vars(cls)), None)
 
 
 def overrides(hook: object, point: str) -> bool:

@@ -13,6 +13,7 @@ from trainwright.registry import HOOKS
 
 GREATER_KEYS = ("acc", "top", "AR@", "auc", "precision", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
 LESS_KEYS = ("loss",)
+NEVER = 2**62  # an iteration that no run reaches
 Rule = Literal["greater", "less"]
 
 
@@ -167,6 +168,17 @@ class CheckpointHook(Hook):
         if due or (self.save_last and self.is_last_train_iter(runner)):
             runner.logger.info("Saving checkpoint at %d iterations", runner.iter + 1)
             self._save_regular(runner, self.filename_tmpl.format(runner.iter + 1))
+
+    def next_train_iter(self, runner: Any) -> int | None:
+        """The next regular save, or the last iteration; never when saving goes by epoch."""
+        if self.by_epoch:
+            return NEVER
+        clock = runner.ctx.clock
+        last = NEVER if clock.max_iters is None or not self.save_last else clock.max_iters - 1
+        if self.interval <= 0:
+            return max(last, clock.iter)
+        n_since = max(clock.iter - self.save_begin, 0)
+        return max(min(self.save_begin + (n_since // self.interval + 1) * self.interval - 1, last), clock.iter)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Save the best; not after a validation outside training."""

@@ -7,6 +7,10 @@ from typing import Any
 
 from trainwright.engine import Hook
 from trainwright.registry import HOOKS
+from trainwright.state import Clock
+
+
+FOLD_ROWS = 4096  # rows that wait unread before the store folds them
 
 
 @HOOKS.register_module()
@@ -24,12 +28,19 @@ class IterTimerHook(Hook):
         self.time_sec_test_val = 0.0
         self.start_iter = 0
         self.t = 0.0
+        self._rows: list[tuple[Any, ...]] = []
 
     def before_train(self, runner: Any) -> None:
         """Forget the times of an earlier training."""
         self.start_iter = runner.iter
         self.time_sec_tot = 0.0
         self.time_sec_test_val = 0.0
+        self._rows = runner.ctx.metrics.rows("train", "data_time", "time")
+        self._show_train_eta(runner)
+
+    def _show_train_eta(self, runner: Any) -> None:
+        clock = runner.ctx.clock
+        runner.ctx.hub.live["eta"] = lambda: self._eta_s(clock)
 
     def _before_epoch(self, runner: Any, mode: str = "train") -> None:
         self.time_sec_test_val = 0.0
@@ -41,14 +52,20 @@ class IterTimerHook(Hook):
         """Put down the times of a training iteration and the estimate."""
         ctx = runner.ctx
         now = perf_counter()
-        elapsed, self.t = now - self.t, now
-        ctx.metrics.put("train", {"data_time": ctx.data_time_s, "time": elapsed})
+        elapsed = now - self.t
+        self.t = now
+        rows = self._rows
+        rows.append((ctx.clock.iter, 1, ctx.data_time_s, elapsed))
+        if len(rows) >= FOLD_ROWS:
+            ctx.metrics.fold()
         self.time_sec_tot += elapsed
-        max_iters = ctx.clock.max_iters
-        if max_iters is not None:
-            done = ctx.clock.iter - self.start_iter + 1
-            left = max_iters - ctx.clock.iter - 1
-            ctx.hub.runtime_info["eta"] = self.time_sec_tot / done * left
+
+    def _eta_s(self, clock: Clock) -> float | None:
+        """Seconds to the end of training, by the mean iteration so far."""
+        done = clock.as_completed().iter - self.start_iter
+        if clock.max_iters is None or done <= 0:
+            return None
+        return self.time_sec_tot / done * (clock.max_iters - self.start_iter - done)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Put down the times of a validation iteration."""
@@ -65,7 +82,7 @@ class IterTimerHook(Hook):
         ctx.metrics.put(mode, {"data_time": ctx.data_time_s, "time": elapsed})
         self.time_sec_test_val += elapsed
         if hasattr(loader, "__len__"):
-            ctx.hub.runtime_info["eta"] = self.time_sec_test_val / (batch_idx + 1) * (len(loader) - batch_idx - 1)
+            ctx.hub.update_info("eta", self.time_sec_test_val / (batch_idx + 1) * (len(loader) - batch_idx - 1))
 
     def after_train_epoch(self, runner: Any) -> None:
         """The time between epochs (validation, saving) belongs to no iteration."""
@@ -74,3 +91,5 @@ class IterTimerHook(Hook):
     def after_val(self, runner: Any) -> None:
         """Validation inside iteration-based training belongs to no training iteration."""
         self.t = perf_counter()
+        if runner.is_training:
+            self._show_train_eta(runner)

@@ -43,15 +43,24 @@ class LoggerHook(Hook):
     ) -> None:
         """Write a training line when one is due."""
         clock = runner.ctx.clock
-        ends_epoch = batch_idx + 1 == clock.epoch_length
-        if (clock.iter + 1) % self.interval_exp_name == 0 or ends_epoch:
+        done = batch_idx + 1
+        ends_epoch = done == clock.epoch_length
+        if ends_epoch or (clock.iter + 1) % self.interval_exp_name == 0:
             runner.logger.info("Exp name: %s", runner.experiment_name)
-        if (batch_idx + 1) % self.interval:
-            if not ends_epoch or (self.ignore_last and clock.epoch_length > self.interval):
-                return
+        if done % self.interval and (not ends_epoch or (self.ignore_last and done > self.interval)):
+            return
         tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
         runner.logger.info(line)
         runner.visualizer.add_scalars(tag, step=clock.iter + 1)
+
+    def next_train_iter(self, runner: Any) -> int | None:
+        """The next line, mention of the experiment's name, or end of an epoch."""
+        clock = runner.ctx.clock
+        ahead = [self.interval - 1 - clock.inner_iter % self.interval]
+        ahead.append(self.interval_exp_name - 1 - clock.iter % self.interval_exp_name)
+        if clock.epoch_length is not None:
+            ahead.append(max(clock.epoch_length - 1 - clock.inner_iter, 0))
+        return int(clock.iter + min(ahead))
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Write a progress line of validation."""

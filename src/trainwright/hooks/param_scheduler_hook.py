@@ -10,6 +10,9 @@ from trainwright.engine import Hook
 from trainwright.registry import HOOKS
 
 
+NEVER = 2**62  # an iteration that no run reaches
+
+
 @HOOKS.register_module()
 class ParamSchedulerHook(Hook):
     """Steps schedulers that count iterations after each iteration, the others after each epoch; with a metric to
@@ -31,6 +34,10 @@ class ParamSchedulerHook(Hook):
         """Step by iteration."""
         for step in self._by_iter:
             step()
+
+    def next_train_iter(self, runner: Any) -> int | None:
+        """Every iteration when a scheduler counts them, otherwise none."""
+        return None if self._by_iter else NEVER
 
     def after_train_epoch(self, runner: Any) -> None:
         """Step by epoch."""

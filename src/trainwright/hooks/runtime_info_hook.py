@@ -9,6 +9,7 @@ import torch
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import Hook
+from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import HOOKS
 
 
@@ -38,10 +39,12 @@ class RuntimeInfoHook(Hook):
     def __init__(self, check_finite: bool = True) -> None:
         self.check_finite = check_finite
         self.last_loop_stage: str | None = None
+        self._optimizer: Any = None
+        self._rates: list[Any] = []
 
     def before_run(self, runner: Any) -> None:
         """Put down config, seed, name and version, and switch the check on."""
-        from trainwright import __version__
+        from trainwright.base.version import __version__
 
         info = {
             "cfg": runner.cfg.pretty_text,
@@ -54,40 +57,49 @@ class RuntimeInfoHook(Hook):
         self.last_loop_stage = None
 
     def before_train(self, runner: Any) -> None:
-        """Put down where training begins."""
-        hub = runner.message_hub
+        """Put down where training is; the counters are read from the clock whenever somebody asks."""
+        hub, clock = runner.message_hub, runner.ctx.clock
         hub.update_info("loop_stage", "train")
-        for name in ("epoch", "iter", "max_epochs", "max_iters"):
-            hub.update_info(name, getattr(runner, name))
+        hub.update_info_dict({"max_epochs": clock.max_epochs, "max_iters": clock.max_iters})
+        hub.update_info_dict({"epoch": clock.epoch, "iter": clock.iter})
+        self._optimizer = self._only_optimizer(runner.optim_wrapper)
+        if self._optimizer is not None:
+            self._rates = runner.ctx.metrics.rows("train", "lr")
+        hub.live.update(epoch=lambda: clock.epoch, iter=lambda: clock.iter)
         metainfo = getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
         if metainfo is not None:
             hub.update_info("dataset_meta", metainfo)
 
-    def after_train(self, runner: Any) -> None:
-        """Leave the stage."""
-        runner.message_hub.pop_info("loop_stage")
-
-    def before_train_epoch(self, runner: Any) -> None:
-        """Put down the epoch."""
-        runner.message_hub.update_info("epoch", runner.epoch)
-
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Put down the iteration and the learning rate of each optimizer's first group."""
-        runner.message_hub.update_info("iter", runner.iter)
-        rates = runner.optim_wrapper.get_lr()
+    @staticmethod
+    def _only_optimizer(wrapper: Any) -> Any:
+        """The optimizer, where asking it for its one rate is the same as the wrapper's get_lr(); otherwise None."""
+        rates = wrapper.get_lr()
         if not isinstance(rates, dict):
             raise ConfigTypeError(
                 f"optim_wrapper.get_lr() must return a dict of lists, but gave {type(rates).__name__}: does your "
                 "optimizer constructor return an OptimWrapper or an OptimWrapperDict?"
             )
-        runner.ctx.metrics.put("train", {name: values[0] for name, values in rates.items()})
+        plain = getattr(type(wrapper), "get_lr", None) is BaseOptimWrapper.get_lr and list(rates) == ["lr"]
+        return wrapper.optimizer if plain else None
+
+    def after_train(self, runner: Any) -> None:
+        """Leave the stage."""
+        runner.message_hub.pop_info("loop_stage")
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Put down what the step returned, as device tensors."""
+        """Put down the learning rate of each optimizer's first group, and what the step returned as device tensors.
+
+        The rate is the one that this iteration used: schedulers step later in this event.
+        """
+        ctx, optimizer = runner.ctx, self._optimizer
+        if optimizer is None:
+            ctx.metrics.put("train", {name: rates[0] for name, rates in runner.optim_wrapper.get_lr().items()})
+        else:
+            self._rates.append((ctx.clock.iter, 1, optimizer.param_groups[0]["lr"]))
         if outputs is not None:
-            runner.ctx.metrics.put("train", outputs)
+            ctx.metrics.put("train", outputs)
 
     def before_val(self, runner: Any) -> None:
         """Enter the stage, remembering the one around it."""

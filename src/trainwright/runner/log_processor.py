@@ -6,7 +6,6 @@ import datetime
 import re
 import resource
 import sys
-from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -46,6 +45,7 @@ class LogProcessor:
         self.num_digits = num_digits
         self.log_with_hierarchy = log_with_hierarchy
         self.mean_pattern = re.compile(mean_pattern)
+        self._averages: dict[str, bool] = {}  # which names match the pattern
         self._check_custom_cfg()
 
     def _check_custom_cfg(self) -> None:
@@ -71,26 +71,25 @@ class LogProcessor:
 
     def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[dict[str, Any], str]:
         """Scalars and line after iteration ``batch_idx`` of ``mode`` (train, val or test); flushes the metrics."""
-        by_epoch = self._by_epoch(runner)
         tag = self._scalars(runner, batch_idx, mode)
-        parts = [self._place(runner, batch_idx, mode, by_epoch)]
-        shown = OrderedDict(tag)
-        rates = [name for name in shown if name.split("/")[-1] in ("lr", "base_lr") or name.endswith(".lr")]
+        parts = [self._place(runner, batch_idx, mode)]
+        shown = dict(tag)
         if mode == "train":
-            parts.append(" ".join(f"{name}: {shown.pop(name):.4e}" for name in rates))
+            rates = [name for name in shown if name.endswith(("lr", "base_lr"))]
+            parts.append(" ".join([f"{name}: {shown.pop(name):.4e}" for name in rates]))
         eta = runner.message_hub.get_info("eta")
         if eta is not None:
             parts.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
-        for name in ("time", "data_time"):
-            key = f"{mode}/{name}" if self.log_with_hierarchy else name
-            if key in shown:
-                parts.append(f"{key}: {shown.pop(key):.{self.num_digits}f}")
+        for name in (f"{mode}/time", f"{mode}/data_time") if self.log_with_hierarchy else ("time", "data_time"):
+            if name in shown:
+                parts.append(f"{name}: {shown.pop(name):.{self.num_digits}f}")
         memory = peak_memory_mb(runner.strategy.device)
         parts.append(f"memory: {memory}")
         parts += [f"{name}: {self._text(value)}" for name, value in shown.items()]
         if mode == "train":
-            tag["epoch"] = runner.epoch + 1
-            tag["iter"] = runner.iter + 1
+            clock = runner.ctx.clock
+            tag["epoch"] = clock.epoch + 1
+            tag["iter"] = clock.iter + 1
         tag["memory"] = memory
         return tag, "  ".join(parts)
 
@@ -104,8 +103,8 @@ class LogProcessor:
         """
         histories = runner.message_hub.log_scalars
         infos = runner.message_hub.runtime_info
-        tag: dict[str, Any] = OrderedDict()
-        times: dict[str, Any] = OrderedDict()
+        tag: dict[str, Any] = {}
+        times: dict[str, Any] = {}
         for full, history in histories.items():
             stage, _, name = full.partition("/")
             if stage != mode or not len(history):
@@ -134,7 +133,8 @@ class LogProcessor:
         # Validation inside training comes after the epoch was closed; the training line shows the running one.
         return int(runner.epoch + 1 if mode == "train" else runner.epoch)
 
-    def _place(self, runner: Any, batch_idx: int, mode: str, by_epoch: bool) -> str:
+    def _place(self, runner: Any, batch_idx: int, mode: str) -> str:
+        by_epoch = self._by_epoch(runner)
         if mode != "train":
             loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
             place = f"[{batch_idx + 1}/{len(loader) if hasattr(loader, '__len__') else '?'}]"
@@ -147,15 +147,18 @@ class LogProcessor:
         return f"Iter(train) [{runner.iter + 1:>{width}}/{runner.max_iters}]"
 
     def _scalars(self, runner: Any, batch_idx: int, mode: str) -> dict[str, Any]:
-        histories: dict[str, HistoryBuffer] = OrderedDict()
+        histories: dict[str, HistoryBuffer] = {}
+        n_prefix = 0 if self.log_with_hierarchy else len(mode) + 1
         for full, history in runner.message_hub.log_scalars.items():
-            stage, _, name = full.partition("/")
-            if stage == mode and len(history):
-                histories[full if self.log_with_hierarchy else name] = history
+            if full.startswith(mode) and full[len(mode) : len(mode) + 1] == "/" and len(history):
+                histories[full[n_prefix:]] = history
         window = min(self.window_size, batch_idx + 1)
-        tag: dict[str, Any] = OrderedDict()
+        tag: dict[str, Any] = {}
         for name, history in histories.items():
-            tag[name] = history.mean(window) if self.mean_pattern.match(name) else history.current()
+            averages = self._averages.get(name)
+            if averages is None:
+                averages = self._averages[name] = self.mean_pattern.match(name) is not None
+            tag[name] = history.mean(window) if averages else history.current()
         for item in self.custom_cfg:
             source = item["data_src"]
             if source in histories:

@@ -394,7 +394,7 @@ class CheckpointMixin(HookMixin):
         return path
 
     def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
-        from trainwright import __version__
+        from trainwright.base.version import __version__
 
         dataset = getattr(self.train_dataloader, "dataset", None)
         return {

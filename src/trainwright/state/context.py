@@ -14,8 +14,16 @@ from trainwright.state.stop import StopFlag
 class FiresEvents(Protocol):
     """The hook table of a run, as far as this floor needs to know it."""
 
-    def fire(self, event: Any, **kwargs: Any) -> None:
-        """Call the hooks of ``event``."""
+    host: Any
+    calls: Any
+    wake_at: int | None
+
+    def let_sleep(self, iteration: int) -> None:
+        """Leave out the hooks that have nothing to do at ``iteration``."""
+        ...
+
+    def fire(self, event: Any, *values: Any) -> None:
+        """Call the hooks of ``event`` with its values."""
         ...
 
 

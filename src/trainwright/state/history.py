@@ -45,9 +45,11 @@ class HistoryBuffer:
 
     def update(self, log_val: float, count: float = 1) -> None:
         """Append one value that stands for ``count`` samples."""
-        self._values.append(float(log_val))
+        values = self._values
+        values.append(float(log_val))
         self._counts.append(count)
-        self._trim()
+        if len(values) > self.max_length:
+            self._trim()
 
     def extend(self, values: Iterable[float], counts: Iterable[float]) -> None:
         """Append many values at once, as a flush of the metric store does."""
@@ -92,7 +94,7 @@ class HistoryBuffer:
     def mean(self, window_size: int | None = None) -> float:
         """Sum of values over sum of counts in the last ``window_size`` entries (all when None)."""
         values, counts = self._window(window_size)
-        return float(np.sum(values) / np.sum(counts))
+        return sum(values) / sum(counts) if len(values) < 32 else float(np.sum(values) / np.sum(counts))
 
     def max(self, window_size: int | None = None) -> float:
         """The largest of the last ``window_size`` values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from trainwright.base.errors import TrainwrightError
@@ -27,6 +27,8 @@ class MessageHub:
         self.metrics = metrics if metrics is not None else MetricStore(Clock())
         self._runtime_info: dict[str, Any] = {}
         self._resumed_keys: dict[str, bool] = {}
+        # Infos that are asked for when they are read, and so cost nothing per iteration.
+        self.live: dict[str, Callable[[], Any]] = {}
 
     @property
     def instance_name(self) -> str:
@@ -54,6 +56,7 @@ class MessageHub:
     @property
     def runtime_info(self) -> dict[str, Any]:
         """The latest of everything that is not a scalar over time."""
+        self._runtime_info.update({key: read() for key, read in self.live.items()})
         return self._runtime_info
 
     @property
@@ -81,8 +84,9 @@ class MessageHub:
                 self.update_scalar(key, value, 1, resumed)
 
     def update_info(self, key: str, value: Any, resumed: bool = True) -> None:
-        """Set the latest value of ``key``."""
+        """Set the latest value of ``key``; one that was live until now is fixed by it."""
         self._set_resumed(key, resumed)
+        self.live.pop(key, None)
         self._runtime_info[key] = value
 
     def update_info_dict(self, info_dict: Mapping[str, Any], resumed: bool = True) -> None:
@@ -92,7 +96,9 @@ class MessageHub:
 
     def pop_info(self, key: str, default: Any = None) -> Any:
         """Remove ``key`` and return its value."""
-        return self._runtime_info.pop(key, default)
+        infos = self.runtime_info
+        self.live.pop(key, None)
+        return infos.pop(key, default)
 
     def get_scalar(self, key: str) -> HistoryBuffer:
         """The history of ``key``; flushes. Raises KeyError when nothing was logged under it."""
@@ -103,7 +109,8 @@ class MessageHub:
 
     def get_info(self, key: str, default: Any = None) -> Any:
         """The latest value of ``key``."""
-        return self._runtime_info.get(key, default)
+        read = self.live.get(key)
+        return self._runtime_info.get(key, default) if read is None else read()
 
     def _set_resumed(self, key: str, resumed: bool) -> None:
         if self._resumed_keys.setdefault(key, resumed) != resumed:
@@ -114,7 +121,7 @@ class MessageHub:
 
     def state_dict(self) -> dict[str, Any]:
         """Scalars, infos and flags as tensors and plain data; infos of other kinds are left out and named in the log."""
-        infos = {k: v for k, v in self._runtime_info.items() if self._resumed_keys.get(k, True)}
+        infos = {k: v for k, v in self.runtime_info.items() if self._resumed_keys.get(k, True)}
         kept, dropped = plain_items(infos)
         if dropped:
             MMLogger.get_current_instance().debug("not saved in the message hub (no plain data): %s", dropped)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -14,31 +16,47 @@ from trainwright.state.clock import Clock
 from trainwright.state.history import HistoryBuffer
 
 Value = torch.Tensor | float | int
-# prefix, iteration, count, {name: value}; after folding, the device of a tensor stands in its place
-_Row = tuple[str, int, float, dict[str, Any]]
+# iteration, count, then the values in the order of the table's names
+_Row = Sequence[Any]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Values of one metric in order: numbers, or so many of a device's folded tensors."""
+
+    name: str
+    iters: Sequence[int]
+    counts: Sequence[float]
+    numbers: Sequence[Any] | None
+    device: torch.device | None
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Folded rows: their tensors as one tensor per device, in row order."""
+    """Folded rows: their tensors as one tensor per device, in the order of the pieces."""
 
-    rows: list[_Row]
+    n_rows: int
+    pieces: list[_Piece]
     stacks: dict[torch.device, torch.Tensor]
 
 
 def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """One-element tensors as one tensor ``(n,)`` in the widest floating type that they need."""
-    wide = any(t.dtype in (torch.float64, torch.int64) for t in tensors) and tensors[0].device.type != "mps"
+    """One-element tensors as one ``(n,)`` in the widest floating type that they need."""
+    kinds = {t.dtype for t in tensors}
+    wide = (torch.float64 in kinds or torch.int64 in kinds) and tensors[0].device.type != "mps"
     dtype = torch.float64 if wide else torch.float32
-    return torch.stack([t.reshape(()).to(dtype) for t in tensors])
+    if kinds != {dtype}:
+        tensors = [t.to(dtype) for t in tensors]
+    return torch.stack([t.reshape(()) if t.dim() else t for t in tensors])
 
 
 class MetricStore:
     """Named scalars, put every iteration without a host read, and moved to the host together by :meth:`flush`.
 
-    ``put`` keeps tensors where they are: detached, and copied, so that a producer may reuse its output buffer (CUDA
-    graphs do). ``flush`` moves all of them in one copy per device. When nobody flushes, rows are folded on the device
-    every ``fold_rows`` puts, and the oldest fold is dropped once ``max_length`` rows wait: memory stays bounded.
+    ``put`` keeps tensors where they are: detached, and copied where a producer might reuse its output buffer. ``flush``
+    moves all of them in one copy per device, and does whatever work can wait: an iteration pays for an append. When
+    nobody flushes, rows are folded on the device every ``fold_rows`` rows, and the oldest fold is dropped once more
+    than ``max_length`` rows wait: memory stays bounded.
 
     ``must_be_finite`` decides by its full name which metric raises NonFiniteLossError when a flush finds it infinite
     or NaN; None (the default) lets all pass.
@@ -46,55 +64,97 @@ class MetricStore:
 
     def __init__(self, clock: Clock, max_length: int = 1_000_000, fold_rows: int = 4096) -> None:
         self.histories: dict[str, HistoryBuffer] = {}
-        self.must_be_finite: Callable[[str], bool] | None = None
         self.max_length = max_length
+        self.must_be_finite: Callable[[str], bool] | None = None
         self._clock = clock
         self._fold_rows = fold_rows
-        self._rows: list[_Row] = []
+        self._tables: dict[tuple[str, ...], list[_Row]] = {}  # (prefix, *names) -> rows
         self._chunks: list[_Chunk] = []
 
-    def put(self, prefix: str, values: Mapping[str, Value], count: float = 1) -> None:
+    def put(self, prefix: str, values: Mapping[str, Any], count: float = 1) -> None:
         """Keep ``{name: one-element tensor or number}`` as ``prefix/name`` for the running iteration; no host read.
 
         A tensor of more than one element raises TrainwrightError here; what is no number at all does at the flush.
         """
-        kept: dict[str, Any] = {}
+        row: list[Any] = [self._clock.iter, count]
         for name, value in values.items():
-            if isinstance(value, torch.Tensor):
-                if value.numel() != 1:
-                    raise TrainwrightError(
-                        f"metric {prefix}/{name} is a tensor of shape {tuple(value.shape)}: a logged metric is one "
-                        "number. Reduce it (for instance with .mean()) in the model before it is returned."
-                    )
-                # The copy must be made now: the producer may overwrite its buffer in the next iteration.
-                kept[name] = value.detach().clone()
+            kind = type(value)
+            if kind is torch.Tensor and value.is_cpu and not value.is_leaf and not value.dim():
+                # Just made by autograd, on the CPU, in this iteration: nobody will write into it again.
+                row.append(value.detach())
             else:
-                kept[name] = value
-        self._rows.append((prefix, self._clock.iter, count, kept))
-        if len(self._rows) >= self._fold_rows:
-            self._fold()
+                row.append(value if kind is float else self._kept(prefix, name, value))
+        rows = self._tables.get((prefix, *values))
+        if rows is None:
+            rows = self.rows(prefix, *values)
+        rows.append(row)
+        if len(rows) >= self._fold_rows:
+            self.fold()
 
-    def _fold(self) -> None:
-        """Turn the waiting rows into a chunk; work for the device only."""
-        if not self._rows:
-            return
-        by_device: dict[torch.device, list[torch.Tensor]] = {}
-        for _, _, _, values in self._rows:
-            for name, value in values.items():
-                if isinstance(value, torch.Tensor):
-                    by_device.setdefault(value.device, []).append(value)
-                    values[name] = value.device
-        self._chunks.append(_Chunk(self._rows, {device: _stack(tensors) for device, tensors in by_device.items()}))
-        self._rows = []
-        if sum(len(chunk.rows) for chunk in self._chunks) > self.max_length + self._fold_rows:
+    @staticmethod
+    def _kept(prefix: str, name: str, value: Any) -> Any:
+        """A value that stays what it is: a copy of a tensor, since its producer may reuse the buffer (CUDA graphs do)."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.numel() != 1:
+            raise TrainwrightError(
+                f"metric {prefix}/{name} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
+                "Reduce it (for instance with .mean()) in the model before it is returned."
+            )
+        return value.detach().clone()
+
+    def rows(self, prefix: str, *names: str) -> list[_Row]:
+        """The waiting rows of these names, for a caller on the hot path that appends ``(iteration, 1, *numbers)``
+        itself. Such a caller folds the store when the list reaches 4096 rows. It is the same list for good."""
+        return self._tables.setdefault((prefix, *names), [])
+
+    def fold(self) -> None:
+        """Turn the waiting rows into a chunk, column by column; work for the device only."""
+        pieces: list[_Piece] = []
+        tensors: dict[torch.device, list[torch.Tensor]] = {}
+        n_rows = 0
+        for (prefix, *names), rows in self._tables.items():
+            if not rows:
+                continue
+            n_rows += len(rows)
+            iters, counts, *columns = zip(*rows, strict=True)
+            rows.clear()
+            for name, column in zip(names, columns, strict=True):
+                full = f"{prefix}/{name}" if prefix else name
+                if type(column[0]) is float and set(map(type, column)) == {float}:
+                    pieces.append(_Piece(full, iters, counts, column, None))
+                    continue
+                for numbers, device, part in self._split(full, column):
+                    pieces.append(_Piece(full, iters[part], counts[part], numbers, device))
+                    if device is not None:
+                        tensors.setdefault(device, []).extend(column[part])
+        if n_rows:
+            self._chunks.append(_Chunk(n_rows, pieces, {device: _stack(items) for device, items in tensors.items()}))
+        if sum(chunk.n_rows for chunk in self._chunks) > self.max_length + self._fold_rows:
             del self._chunks[0]
+
+    @classmethod
+    def _split(
+        cls, full: str, column: tuple[Any, ...]
+    ) -> Iterable[tuple[Sequence[Any] | None, torch.device | None, slice]]:
+        """A column in parts of one kind: (numbers, None, part) or (None, device, part)."""
+        if set(map(type, column)) == {torch.Tensor}:
+            devices = {value.device for value in column}
+            if len(devices) == 1:
+                yield None, devices.pop(), slice(None)
+                return
+        # Anything else, such as numbers and tensors under one name, value by value.
+        for i, value in enumerate(column):
+            part = slice(i, i + 1)
+            is_tensor = isinstance(value, torch.Tensor)
+            yield (None, value.device, part) if is_tensor else ([cls._number(full, value)], None, part)
 
     def flush(self) -> None:
         """Move everything that waits into the histories: the one host read, one copy per device.
 
         Raises NonFiniteLossError for the earliest bad iteration, after all values have been stored.
         """
-        self._fold()
+        self.fold()
         if not self._chunks:
             return
         chunks, self._chunks = self._chunks, []
@@ -106,22 +166,29 @@ class MetricStore:
         on_host = {d: iter((s[0] if len(s) == 1 else torch.cat(s)).tolist()) for d, s in parts.items()}
         bad: list[tuple[int, str, float]] = []
         for chunk in chunks:
-            for row in chunk.rows:
-                self._store(row, on_host, bad)
+            for piece in chunk.pieces:
+                if piece.numbers is None:
+                    assert piece.device is not None
+                    piece.numbers = list(islice(on_host[piece.device], len(piece.iters)))
+            self._store(chunk.pieces, bad)
         if bad:
             self._raise_not_finite(bad)
 
-    def _store(self, row: _Row, on_host: dict[torch.device, Iterator[float]], bad: list[tuple[int, str, float]]) -> None:
-        prefix, iteration, count, values = row
-        histories, check = self.histories, self.must_be_finite
-        for name, value in values.items():
-            full = f"{prefix}/{name}" if prefix else name
-            number = next(on_host[value]) if isinstance(value, torch.device) else self._number(full, value)
-            if full not in histories:
-                histories[full] = HistoryBuffer(max_length=self.max_length)
-            histories[full].update(number, count)
-            if check is not None and not math.isfinite(number) and check(full):
-                bad.append((iteration, full, number))
+    def _store(self, pieces: list[_Piece], bad: list[tuple[int, str, float]]) -> None:
+        by_name: dict[str, list[_Piece]] = {}
+        for piece in pieces:
+            by_name.setdefault(piece.name, []).append(piece)
+        for name, own in by_name.items():
+            values, counts, iters = own[0].numbers or (), own[0].counts, own[0].iters
+            if len(own) > 1:  # put together with different other names: in order of the iterations
+                joined = [item for p in own for item in zip(p.iters, p.numbers or (), p.counts, strict=True)]
+                iters, values, counts = zip(*sorted(joined, key=itemgetter(0)), strict=True)
+            if name not in self.histories:
+                self.histories[name] = HistoryBuffer(max_length=self.max_length)
+            self.histories[name].extend(values, counts)
+            rule = self.must_be_finite
+            if rule is not None and rule(name) and not all(map(math.isfinite, values)):
+                bad += [(at, name, v) for at, v in zip(iters, values, strict=True) if not math.isfinite(v)]
 
     @staticmethod
     def _number(full: str, value: Any) -> float:
@@ -147,7 +214,9 @@ class MetricStore:
 
     def discard(self) -> None:
         """Drop what waits unread, as after an error."""
-        self._rows, self._chunks = [], []
+        self._chunks = []
+        for rows in self._tables.values():
+            rows.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Every history as tensors; flushes first."""

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -252,6 +253,13 @@ class BaseStrategy(ABC):
     def train_step(self, data: Any) -> dict[str, torch.Tensor]:
         """Forward, backward and optimizer step on one batch; returns the loss terms as device tensors."""
         return self.model.train_step(data, optim_wrapper=self.optim_wrapper)  # type: ignore[operator,no-any-return]
+
+    def train_step_function(self) -> Callable[[Any], dict[str, torch.Tensor]]:
+        """What a span of training iterations calls for each batch: :meth:`train_step`, without its frame where it is
+        the one above."""
+        if type(self).train_step is not BaseStrategy.train_step:
+            return self.train_step
+        return partial(self.model.train_step, optim_wrapper=self.optim_wrapper)  # type: ignore[arg-type]
 
     def val_step(self, data: Any) -> Any:
         """Predictions on one validation batch."""

@@ -49,7 +49,7 @@ class EvalLoop(BaseLoop):
             if end is not SpanEnd.STOP:
                 metrics = self.evaluator.evaluate(self._n_samples())
                 ctx.clock.val_due = False
-                ctx.hooks.fire(phase.after_epoch, metrics=metrics)
+                ctx.hooks.fire(phase.after_epoch, metrics)
         return metrics
 
     def _n_samples(self) -> int:
@@ -59,7 +59,7 @@ class EvalLoop(BaseLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration: before_*_iter, the step and ``evaluator.process``, after_*_iter."""
-        run_iter(self.runner.ctx, self.phase, self._step, data_batch, idx)
+        run_iter(self.runner.ctx, self.phase, self._step, idx, data_batch)
 
     def _step(self, data_batch: Any) -> Any:
         strategy = self.runner.strategy

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from trainwright.base.errors import ConfigError
@@ -132,8 +133,9 @@ class TrainLoop(BaseLoop):
         if not self.ctx.stop.now:
             self.clock.val_due = False
 
-    def _step_batch(self, idx: int, data_batch: Any) -> None:
-        run_iter(self.ctx, Phase.TRAIN, self.runner.strategy.train_step, data_batch, idx)
+    def _iterate(self) -> Callable[[int, Any], None]:
+        """What a span calls for each batch; the step is looked up once per span."""
+        return partial(run_iter, self.ctx, Phase.TRAIN, self.runner.strategy.train_step_function())
 
 
 @LOOPS.register_module()
@@ -185,8 +187,11 @@ class EpochBasedTrainLoop(TrainLoop):
         """One epoch, or what is left of it after a resume; a stop inside leaves it open."""
         ctx, clock = self.ctx, self.clock
         ctx.hooks.fire(Phase.TRAIN.before_epoch)
+        ctx.hooks.let_sleep(clock.iter)
         self.runner.model.train()
-        end = run_span(ctx, self._enter_epoch(clock.epoch), self.run_iter, start=clock.inner_iter)
+        overridden = type(self).run_iter is not EpochBasedTrainLoop.run_iter
+        iterate = self.run_iter if overridden else self._iterate()
+        end = run_span(ctx, self._enter_epoch(clock.epoch), iterate, start=clock.inner_iter)
         if end is SpanEnd.STOP:
             return
         clock.completing = Completing.EPOCH
@@ -195,7 +200,7 @@ class EpochBasedTrainLoop(TrainLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration: before_train_iter, the step, after_train_iter."""
-        self._step_batch(idx, data_batch)
+        self._iterate()(idx, data_batch)
 
 
 @LOOPS.register_module()
@@ -232,18 +237,25 @@ class IterBasedTrainLoop(TrainLoop):
         clock.inner_iter = clock.iter
         # Read before any hook runs: DistSamplerSeedHook tells the sampler the epoch of the run, which is always 0 here.
         data_epoch = int(getattr(self.dataloader, "epoch", 0))
+        if self.batches_to_drop and (length := length_or_none(self.dataloader)):
+            data_epoch, self.batches_to_drop = divmod(self.batches_to_drop, length)
+            self._seed_sampler(data_epoch)
         with open_phase(ctx, Phase.TRAIN):
             ctx.hooks.fire(Phase.TRAIN.before_epoch)
             if clock.val_due and self.runner.val_loop is not None:
                 self._validate()
-            batches = self._endless(data_epoch)
+            ctx.hooks.let_sleep(clock.iter)
+            overridden = type(self).run_iter is not IterBasedTrainLoop.run_iter
+            batches, entered_at = self._enter_epoch(data_epoch), -1
             while clock.iter < self._max_iters and not ctx.stop.requested:  # type: ignore[operator]
                 self.runner.model.train()
-                limit = self._iters_to_validation()
-                run_span(ctx, batches, lambda _, batch: self.run_iter(batch), limit, start=clock.iter)
+                iterate = (lambda _, batch: self.run_iter(batch)) if overridden else self._iterate()
+                end = run_span(ctx, batches, iterate, self._iters_to_validation(), start=clock.iter)
                 if ctx.stop.now:
                     break
-                if self.runner.val_loop is not None and self.schedule.due(clock.iter, clock.max_iters):
+                if end is SpanEnd.EXHAUSTED:
+                    data_epoch, batches, entered_at = data_epoch + 1, self._next_pass(data_epoch + 1, entered_at), clock.iter
+                elif self.runner.val_loop is not None and self.schedule.due(clock.iter, clock.max_iters):
                     self._validate()
             if not ctx.stop.interrupts:
                 clock.completing = Completing.EPOCH
@@ -258,23 +270,18 @@ class IterBasedTrainLoop(TrainLoop):
             return last - self.clock.iter
         return self.schedule.units_to_next(self.clock.iter, last)
 
-    def _endless(self, data_epoch: int) -> Iterator[Any]:
-        """Batches without end: the loader, started again with the next data epoch whenever it runs out."""
-        if self.batches_to_drop and (length := length_or_none(self.dataloader)):
-            data_epoch, self.batches_to_drop = divmod(self.batches_to_drop, length)
-            self._seed_sampler(data_epoch)
-        while True:
-            n_batches = 0
-            for batch in self._enter_epoch(data_epoch):
-                n_batches += 1
-                yield batch
-            if n_batches == 0 and data_epoch == 0:
-                raise ConfigError(
-                    "train_dataloader has no batch: its dataset is empty, or smaller than one batch with "
-                    "drop_last=True."
-                )
-            data_epoch += 1
-            self._seed_sampler(data_epoch)
+    def _next_pass(self, data_epoch: int, entered_at: int) -> Iterator[Any]:
+        """The loader from its beginning, with the order of the next data epoch.
+
+        The last pass was entered at iteration ``entered_at``; when it gave no batch (a first one may be over, after a
+        resume) the loader is empty.
+        """
+        if entered_at == self.clock.iter:
+            raise ConfigError(
+                "train_dataloader has no batch: its dataset is empty, or smaller than one batch with drop_last=True."
+            )
+        self._seed_sampler(data_epoch)
+        return self._enter_epoch(data_epoch)
 
     def _seed_sampler(self, data_epoch: int) -> None:
         sampler = getattr(self.dataloader, "sampler", None)
@@ -283,4 +290,4 @@ class IterBasedTrainLoop(TrainLoop):
 
     def run_iter(self, data_batch: Any) -> None:
         """One iteration: before_train_iter, the step, after_train_iter."""
-        self._step_batch(self.clock.iter, data_batch)
+        self._iterate()(self.clock.iter, data_batch)
