@@ -30,8 +30,8 @@ def write_file(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
         plain = to_plain(tree)
     except NotPlainError as error:
         raise CheckpointError(
-            f"the checkpoint {str(path)!r} was not written: {error}. A checkpoint holds tensors and plain data only, so "
-            "that reading it never runs code. Convert the value in the state_dict() or before_save_checkpoint() "
+            f"the checkpoint {str(path)!r} was not written: {error}. A checkpoint holds tensors and plain data only, "
+            "so that reading it never runs code. Convert the value in the state_dict() or before_save_checkpoint() "
             "that put it there."
         ) from error
     publish(path, lambda file: torch.save(plain, file))
@@ -49,14 +49,15 @@ def read_file(path: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n", 1)[0]
         raise CheckpointError(
-            f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading those "
-            f"would run code ({reason}). Save its state_dict alone with torch.save and load that with load_from."
+            f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading "
+            f"those would run code ({reason}). Save its state_dict alone with torch.save and load that with load_from."
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {error}.") from error
     if not isinstance(tree, dict):
         raise CheckpointError(
-            f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training state."
+            f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training "
+            "state."
         )
     return tree
 
@@ -76,7 +77,7 @@ def read_meta(path: str) -> dict[str, Any]:
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         meta = tree["meta"]
         int(meta["iter"])
-    except Exception as error:  # noqa: BLE001 - whatever a damaged or foreign file raises means the same here
+    except Exception as error:
         raise CheckpointError(f"{path!r} has no readable training state: {type(error).__name__}: {error}") from error
     return dict(meta)
 
@@ -124,7 +125,9 @@ def _verify(path: str, source: Any, sums: bool = True) -> None:
             "Use an older checkpoint, or copy the file again."
         )
     if not any(name.endswith("/data.pkl") for name in names):
-        raise CheckpointError(f"{path!r} is a zip archive, but no checkpoint: it has no 'data.pkl' that torch.save makes.")
+        raise CheckpointError(
+            f"{path!r} is a zip archive, but no checkpoint: it has no 'data.pkl' that torch.save makes."
+        )
     if not isinstance(source, str):
         source.seek(0)
 

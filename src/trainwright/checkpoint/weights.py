@@ -76,5 +76,9 @@ def _some(names: list[str]) -> str:
 
 
 def _report(missing: list[str], unexpected: list[str], wrong_shape: list[str]) -> str:
-    parts = [("missing in the checkpoint", missing), ("not in the model", unexpected), ("of another shape", wrong_shape)]
+    parts = [
+        ("missing in the checkpoint", missing),
+        ("not in the model", unexpected),
+        ("of another shape", wrong_shape),
+    ]
     return "\n".join(f"  {title}: {', '.join(items)}" for title, items in parts if items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,9 @@ app = typer.Typer(
 )
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A .py, .yaml or .json config.")]
-WorkDir = Annotated[Optional[str], typer.Option(help="Folder of checkpoints and logs [work_dirs/<name of the config>].")]
+WorkDir = Annotated[str | None, typer.Option(help="Folder of checkpoints and logs [work_dirs/<name of the config>].")]
 CfgOptions = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--cfg-options", metavar="K=V ...", help="Override settings, as in optim_wrapper.optimizer.lr=0.01."),
 ]
 Launcher = Annotated[str, typer.Option(help="How the processes are started.")]
@@ -34,7 +34,7 @@ def train(
     config: ConfigPath,
     work_dir: WorkDir = None,
     resume: Annotated[
-        Optional[str], typer.Option(metavar="[PATH]", help="Go on from PATH, or from the latest checkpoint.")
+        str | None, typer.Option(metavar="[PATH]", help="Go on from PATH, or from the latest checkpoint.")
     ] = None,
     amp: Annotated[bool, typer.Option("--amp", help="Train with automatic mixed precision.")] = False,
     auto_scale_lr: Annotated[
@@ -50,7 +50,7 @@ def train(
 
 
 @app.command("test")
-def test_command(
+def run_test(
     config: ConfigPath,
     checkpoint: Annotated[str, typer.Argument(help="The checkpoint to test.")],
     work_dir: WorkDir = None,

@@ -99,5 +99,7 @@ def _hints() -> list[str]:
     if torch.version.cuda and not torch.cuda.is_available():
         hints.append("torch is built for CUDA but finds no GPU; look at nvidia-smi and the driver's version")
     if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
-        hints.append("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: other programs that call torch.load run what is in the file")
+        hints.append(
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: other programs that call torch.load run what is in the file"
+        )
     return hints

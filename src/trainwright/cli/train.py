@@ -50,7 +50,10 @@ def _configured(options: TrainOptions) -> Config:
     cfg = load(options.config, options.work_dir, options.launcher, options.cfg_options)
     if options.amp:
         wrapper = cfg.get("optim_wrapper")
-        if not isinstance(wrapper, dict) or wrapper.get("type", "OptimWrapper") not in ("OptimWrapper", "AmpOptimWrapper"):
+        if not isinstance(wrapper, dict) or wrapper.get("type", "OptimWrapper") not in (
+            "OptimWrapper",
+            "AmpOptimWrapper",
+        ):
             raise ConfigError("--amp turns an OptimWrapper into an AmpOptimWrapper, and this config has none.")
         wrapper["type"] = "AmpOptimWrapper"
         wrapper.setdefault("loss_scale", "dynamic")
@@ -96,7 +99,7 @@ def _draw(runner: Any) -> Path | None:
     if not files:
         return None
     try:
-        return Path(draw_curves(files, Path(runner.work_dir) / "curves.png", title=Path(runner.work_dir).name))
+        return draw_curves(files, Path(runner.work_dir) / "curves.png", title=Path(runner.work_dir).name)
     except MissingExtraError as error:
         runner.logger.info("no curves were drawn: %s", error)
         return None

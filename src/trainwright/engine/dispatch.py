@@ -25,7 +25,7 @@ class Dialect:
     ``parameters``: the names of the event's arguments.
     """
 
-    base: type
+    base: type[Any]
     points: Mapping[Event, str]
     takes_part: Callable[[object, str], bool]
     bind: Callable[[Call, tuple[str, ...]], Call]

@@ -215,7 +215,7 @@ def is_periodic(hook: object) -> bool:
     """Whether the answer of ``next_train_iter`` speaks for the hook's after_train_iter."""
     definers = [_definer(hook, name) for name in ("next_train_iter", "after_train_iter")]
     mro = type(hook).__mro__
-    return definers[0] is not Hook and None not in definers and mro.index(definers[0]) <= mro.index(definers[1])  # type: ignore[arg-type]
+    return definers[0] is not Hook and None not in definers and mro.index(definers[0]) <= mro.index(definers[1])
 
 
 def _definer(hook: object, name: str) -> type | None:

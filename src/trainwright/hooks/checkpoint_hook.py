@@ -10,6 +10,7 @@ from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.engine import Hook
 from trainwright.registry import HOOKS
+from trainwright.state import Clock
 
 GREATER_KEYS = ("acc", "top", "AR@", "auc", "precision", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
 LESS_KEYS = ("loss",)
@@ -29,7 +30,7 @@ class Best:
     def improves(self, value: float) -> bool:
         """Whether ``value`` beats the best; NaN never does."""
         if self.score is None:
-            return value == value  # noqa: PLR0124 - NaN is the one value that differs from itself
+            return value == value
         return value > self.score if self.rule == "greater" else value < self.score
 
 
@@ -130,7 +131,7 @@ class CheckpointHook(Hook):
             raise ConfigTypeError(f"CheckpointHook save_best must be a metric's name or a list of them: {save_best!r}.")
         if "auto" in names and len(names) > 1:
             raise ConfigError("CheckpointHook save_best='auto' stands for the first metric and goes with no other.")
-        rules = [rule] * len(names) if rule is None or isinstance(rule, str) else list(rule)
+        rules: list[Any] = [rule] * len(names) if rule is None or isinstance(rule, str) else list(rule)
         for item in rules:
             if item not in (None, "greater", "less"):
                 raise ConfigError(
@@ -173,7 +174,7 @@ class CheckpointHook(Hook):
         """The next regular save, or the last iteration; never when saving goes by epoch."""
         if self.by_epoch:
             return NEVER
-        clock = runner.ctx.clock
+        clock: Clock = runner.ctx.clock
         last = NEVER if clock.max_iters is None or not self.save_last else clock.max_iters - 1
         if self.interval <= 0:
             return max(last, clock.iter)

@@ -9,7 +9,6 @@ from trainwright.engine import Hook
 from trainwright.registry import HOOKS
 from trainwright.state import Clock
 
-
 FOLD_ROWS = 4096  # rows that wait unread before the store folds them
 
 

@@ -9,7 +9,6 @@ from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import Hook
 from trainwright.registry import HOOKS
 
-
 NEVER = 2**62  # an iteration that no run reaches
 
 

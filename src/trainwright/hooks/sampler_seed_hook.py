@@ -17,8 +17,8 @@ class DistSamplerSeedHook(Hook):
     def before_train_epoch(self, runner: Any) -> None:
         """Tell the sampler the epoch."""
         loader = runner.train_loop.dataloader
-        sampler = getattr(loader, "sampler", None)
-        inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+        sampler: Any = getattr(loader, "sampler", None)
+        inner: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
         for candidate in (sampler, inner):
             if hasattr(candidate, "set_epoch"):
                 candidate.set_epoch(runner.epoch)

@@ -45,7 +45,11 @@ def publish(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Publish ``data`` at ``path``; see :func:`publish`."""
-    publish(path, lambda file: file.write(data) and None)
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    publish(path, write)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

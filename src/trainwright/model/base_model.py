@@ -121,4 +121,3 @@ class BaseModel(BaseModule):
             f"{type(self).__name__}: a batch must be a dict (keyword arguments of forward), a list or a tuple "
             f"(positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
         )
-

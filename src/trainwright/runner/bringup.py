@@ -123,7 +123,7 @@ def _watch_gradients(runner: Any) -> None:
 
 
 def _holds_no_gradients(wrapper: Any) -> bool:
-    """Whether an accumulation window has just ended: gradients are not saved, so inside one a resume would not be exact."""
+    """Whether an accumulation window has just ended. Gradients are not saved, so a resume inside one is not exact."""
     return bool(wrapper.should_update()) if wrapper.inner_count else True
 
 

@@ -21,8 +21,8 @@ def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
     cfg = _as_dict(loop, "train_cfg")
     if "type" in cfg and "by_epoch" in cfg:
         raise ConfigError(
-            f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when no "
-            "type is named. Drop one of them."
+            f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when "
+            "no type is named. Drop one of them."
         )
     args = {"runner": runner, "dataloader": dataloader}
     if "type" in cfg:

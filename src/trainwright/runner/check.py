@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trainwright import registry
-from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
+from trainwright.base.errors import CheckpointError, ConfigError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.checkpoint import check_file
 from trainwright.data.builder import checked_options
@@ -31,8 +31,8 @@ def check_parts(spec: Spec) -> None:
         if missing and len(missing) < len(names):
             given = [name for name in names if name not in missing]
             problems.append(
-                f"{what} needs {', '.join(names)} together: {' and '.join(given)} given, {' and '.join(missing)} missing. "
-                f"Add {' and '.join(missing)}, or leave out all three."
+                f"{what} needs {', '.join(names)} together: {' and '.join(given)} given, {' and '.join(missing)} "
+                f"missing. Add {' and '.join(missing)}, or leave out all three."
             )
     if spec["param_scheduler"] is not None and spec["optim_wrapper"] is None:
         problems.append("param_scheduler is given without an optim_wrapper whose parameters it could change.")
@@ -70,7 +70,9 @@ def _check_settings(spec: Spec) -> list[Exception]:
     for key in spec["env_cfg"] or {}:
         if key not in _ENV_KEYS:
             problems.append(
-                ConfigError(f"env_cfg has no setting {key!r}; it takes {', '.join(_ENV_KEYS)}.{did_you_mean(key, _ENV_KEYS)}")
+                ConfigError(
+                    f"env_cfg has no setting {key!r}; it takes {', '.join(_ENV_KEYS)}.{did_you_mean(key, _ENV_KEYS)}"
+                )
             )
     return problems
 
@@ -82,8 +84,8 @@ def _check_train_cfg(spec: Spec) -> list[Exception]:
     if "max_epochs" in cfg and "max_iters" in cfg:
         return [
             ConfigError(
-                f"train_cfg has both max_epochs={cfg['max_epochs']} and max_iters={cfg['max_iters']}: training is counted "
-                "in one unit. Keep max_epochs with by_epoch=True, or max_iters with by_epoch=False."
+                f"train_cfg has both max_epochs={cfg['max_epochs']} and max_iters={cfg['max_iters']}: training is "
+                "counted in one unit. Keep max_epochs with by_epoch=True, or max_iters with by_epoch=False."
             )
         ]
     by_epoch = cfg.get("by_epoch")
@@ -102,7 +104,7 @@ def _check_checkpoint(spec: Spec) -> list[Exception]:
     for path in paths:
         try:
             check_file(path)
-        except Exception as error:  # noqa: BLE001 - collected and raised with the others by the caller
+        except CheckpointError as error:  # noqa: PERF203 - two files at most
             problems.append(error)
     return problems
 
@@ -173,7 +175,7 @@ def _optim_classes(spec: Spec) -> Iterable[Row]:
         yield "optim_wrapper.optimizer", cfg.get("optimizer"), registry.OPTIMIZERS, ("params",), None
     schedulers = spec["param_scheduler"]
     if isinstance(schedulers, dict) and "type" not in schedulers:
-        items = [item for part in schedulers.values() for item in (part if isinstance(part, list) else [part])]
+        items: Any = [item for part in schedulers.values() for item in (part if isinstance(part, list) else [part])]
     else:
         items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     for i, item in enumerate(items):
@@ -202,7 +204,11 @@ def _check_class(
     kind = cfg.get("type", default)
     if kind is None:
         example = next(iter(reg.module_dict), "...")
-        return [ConfigError(f"{where} is a dict without the key 'type', which names its class. Add for example type={example!r}.")]
+        return [
+            ConfigError(
+                f"{where} is a dict without the key 'type', which names its class. Add for example type={example!r}."
+            )
+        ]
     if isinstance(kind, str):
         try:
             with reg.switch_scope_and_registry(cfg.get("_scope_")) as found:

@@ -25,7 +25,8 @@ class LogProcessor:
 
     Names that match ``mean_pattern`` are averaged over the last ``window_size`` iterations, of the running epoch at
     most; the others show their newest value. ``custom_cfg`` is a list of
-    ``dict(data_src=..., method_name='mean' | 'max' | 'min' | 'current', window_size=n | 'epoch' | 'global', log_name=...)``.
+    ``dict(data_src=..., method_name=..., window_size=..., log_name=...)`` with the methods mean, max, min and current,
+    and a window of n iterations, 'epoch' or 'global'.
     ``by_epoch`` chooses between ``Epoch(train) [1][10/45]`` and ``Iter(train) [10/900]``; None follows the loop.
     ``num_digits`` are shown behind the point. ``log_with_hierarchy`` keeps the stage in the names: ``train/loss``.
     """
@@ -52,7 +53,9 @@ class LogProcessor:
         names: set[str] = set()
         for item in self.custom_cfg:
             if "data_src" not in item:
-                raise ConfigError(f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar.")
+                raise ConfigError(
+                    f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar."
+                )
             method = item.get("method_name", "mean")
             if method not in STATISTICS and method not in HistoryBuffer._statistics:
                 raise ConfigError(
@@ -80,9 +83,8 @@ class LogProcessor:
         eta = runner.message_hub.get_info("eta")
         if eta is not None:
             parts.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
-        for name in (f"{mode}/time", f"{mode}/data_time") if self.log_with_hierarchy else ("time", "data_time"):
-            if name in shown:
-                parts.append(f"{name}: {shown.pop(name):.{self.num_digits}f}")
+        times = (f"{mode}/time", f"{mode}/data_time") if self.log_with_hierarchy else ("time", "data_time")
+        parts += [f"{name}: {shown.pop(name):.{self.num_digits}f}" for name in times if name in shown]
         memory = peak_memory_mb(runner.strategy.device)
         parts.append(f"memory: {memory}")
         parts += [f"{name}: {self._text(value)}" for name, value in shown.items()]

@@ -47,7 +47,13 @@ def live_progress(runner: Any) -> Iterator[None]:
             progress.update(task.id, completed=clock.iter, description=_place(clock))
             return Text(latest.text, style="dim", no_wrap=True, overflow="ellipsis")
 
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), ValuesColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        ValuesColumn(),
+    )
     progress = Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True)
     progress.add_task(_place(clock), total=clock.max_iters, completed=clock.iter)
     consoles = [h for h in runner.logger.handlers if not isinstance(h, logging.FileHandler)]
@@ -62,4 +68,8 @@ def live_progress(runner: Any) -> Iterator[None]:
 
 
 def _place(clock: Any) -> str:
-    return "train" if clock.max_epochs in (None, 1) else f"epoch {min(clock.epoch + 1, clock.max_epochs)}/{clock.max_epochs}"
+    return (
+        "train"
+        if clock.max_epochs in (None, 1)
+        else f"epoch {min(clock.epoch + 1, clock.max_epochs)}/{clock.max_epochs}"
+    )

@@ -10,17 +10,18 @@ from torch import nn
 
 from trainwright.base.errors import ConfigError
 from trainwright.config import Config, ConfigDict
-from trainwright.engine import HookTable, IterBasedTrainLoop, Phase
+from trainwright.engine import HookTable
 from trainwright.registry import RUNNERS, STRATEGIES, DefaultScope
 from trainwright.runner import bringup, builders
+from trainwright.runner.building import BuildMixin
 from trainwright.runner.check import check_parts, check_runner_args
-from trainwright.runner.mixins import BuildMixin, CheckpointMixin, FactsMixin
+from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
 
 
 @RUNNERS.register_module()
-class Runner(FactsMixin, BuildMixin, CheckpointMixin):
+class Runner(BuildMixin, CheckpointMixin):
     """Trains, validates and tests a model from a config or from built objects (API of mmengine's Runner).
 
     The model is built at once; training, validation and test parts only when ``train()``, ``val()`` or ``test()`` asks
@@ -174,7 +175,7 @@ class Runner(FactsMixin, BuildMixin, CheckpointMixin):
         return self.model
 
     def val(self) -> dict[str, Any]:
-        """Validate; returns the metrics. Weights come from ``load_from`` or the latest checkpoint when so configured."""
+        """Validate; returns the metrics. Weights are those of ``load_from`` or a resumed checkpoint, if configured."""
         return self._evaluate("val")
 
     def test(self) -> dict[str, Any]:
@@ -184,7 +185,8 @@ class Runner(FactsMixin, BuildMixin, CheckpointMixin):
     def _evaluate(self, name: str) -> dict[str, Any]:
         if self._specs[f"{name}_cfg"] is None:
             raise ConfigError(
-                f"{name}() needs {name}_dataloader, {name}_cfg and {name}_evaluator, and the runner was made without them."
+                f"{name}() needs {name}_dataloader, {name}_cfg and {name}_evaluator, and the runner was made without "
+                "them."
             )
         self._need_method(f"{name}_step")
         with bringup.scoped(self), bringup.closing(self):
@@ -197,23 +199,10 @@ class Runner(FactsMixin, BuildMixin, CheckpointMixin):
 
     def _need_method(self, name: str) -> None:
         if not hasattr(self.model, name):
+            kind = type(self.model).__name__
             raise ConfigError(
-                f"{type(self.model).__name__} has no {name}(). Derive the model from trainwright.model.BaseModel, which has "
-                "it, and return losses for mode='loss' and predictions for mode='predict' from forward()."
+                f"{kind} has no {name}(). Derive the model from trainwright.model.BaseModel, which has it, and return losses for mode='loss' and predictions for mode='predict' from forward()."
             )
-
-    @property
-    def is_training(self) -> bool:
-        """Whether train() is running, a validation inside it included."""
-        return Phase.TRAIN in self.ctx.open_phases
-
-    @property
-    def by_epoch(self) -> bool:
-        """Whether training is counted in epochs."""
-        loop = self._loops.get("train")
-        if loop is not None:
-            return not isinstance(loop, IterBasedTrainLoop)
-        return bool((self._specs["train_cfg"] or {}).get("by_epoch", True))
 
     def _loop(self, name: str) -> Any:
         if name not in self._loops and self._specs.get(f"{name}_cfg") is not None:

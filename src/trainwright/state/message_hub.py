@@ -120,7 +120,7 @@ class MessageHub:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Scalars, infos and flags as tensors and plain data; infos of other kinds are left out and named in the log."""
+        """Scalars, infos and flags as tensors and plain data; infos of other kinds are left out and logged."""
         infos = {k: v for k, v in self.runtime_info.items() if self._resumed_keys.get(k, True)}
         kept, dropped = plain_items(infos)
         if dropped:

@@ -93,7 +93,7 @@ class MetricStore:
 
     @staticmethod
     def _kept(prefix: str, name: str, value: Any) -> Any:
-        """A value that stays what it is: a copy of a tensor, since its producer may reuse the buffer (CUDA graphs do)."""
+        """A value that stays what it is: a tensor is copied, its producer may reuse the buffer (CUDA graphs do)."""
         if not isinstance(value, torch.Tensor):
             return value
         if value.numel() != 1:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+_BASES: tuple[Any, ...] = (int, float, str, bytes)  # of enums and other subclasses
 _ATOMS = (bool, int, float, str, bytes, complex, torch.dtype, torch.device)
 
 
@@ -23,8 +24,8 @@ class NotPlainError(TypeError):
 def to_plain(value: Any, where: str = "") -> Any:
     """``value`` as tensors, numbers, text, None, lists, tuples, sets and dicts of the builtin types.
 
-    NumPy scalars become numbers and arrays tensors; subclasses of the builtin containers (ConfigDict, named tuples) become
-    plain ones. Anything else raises NotPlainError with its place in the tree.
+    NumPy scalars become numbers and arrays tensors; subclasses of the builtin containers (ConfigDict, named tuples)
+    become plain ones. Anything else raises NotPlainError with its place in the tree.
     """
     kind = type(value)
     if value is None or kind in _ATOMS or isinstance(value, torch.Tensor):
@@ -44,7 +45,7 @@ def to_plain(value: Any, where: str = "") -> Any:
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return torch.from_numpy(np.ascontiguousarray(value))
-    for atom in (bool, int, float, str, bytes):
+    for atom in _BASES:
         if isinstance(value, atom):
             return atom(value)
     raise NotPlainError(where, value)
@@ -55,8 +56,16 @@ def plain_items(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     kept: dict[str, Any] = {}
     dropped: list[str] = []
     for name, value in values.items():
-        try:
-            kept[name] = to_plain(value, name)
-        except NotPlainError:
+        plain = _plain_or_none(value, name)
+        if plain is None and value is not None:
             dropped.append(name)
+        else:
+            kept[name] = plain
     return kept, dropped
+
+
+def _plain_or_none(value: Any, where: str) -> Any:
+    try:
+        return to_plain(value, where)
+    except NotPlainError:
+        return None

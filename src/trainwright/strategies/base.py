@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -214,7 +215,10 @@ class BaseStrategy(ABC):
         real = self.world_size * int(self.dispatch_kwargs["train_micro_batch_size_per_gpu"])
         ratio = real / float(cfg["base_batch_size"])
         self.logger.info(
-            "lr is for batches of %s samples, they have %d here: it is multiplied by %g", cfg["base_batch_size"], real, ratio
+            "lr is for batches of %s samples, they have %d here: it is multiplied by %g",
+            cfg["base_batch_size"],
+            real,
+            ratio,
         )
         for wrapper in self._wrappers():
             for group in wrapper.optimizer.param_groups:
@@ -259,7 +263,8 @@ class BaseStrategy(ABC):
         the one above."""
         if type(self).train_step is not BaseStrategy.train_step:
             return self.train_step
-        return partial(self.model.train_step, optim_wrapper=self.optim_wrapper)  # type: ignore[arg-type]
+        step: Any = self.model.train_step
+        return partial(step, optim_wrapper=self.optim_wrapper)
 
     def val_step(self, data: Any) -> Any:
         """Predictions on one validation batch."""
@@ -278,9 +283,9 @@ class BaseStrategy(ABC):
     def model_state_dict(self) -> dict[str, Any]:
         """The model's weights and buffers, on the CPU, under the user's own names."""
         state = self.unwrapped_model.state_dict()
-        on_cpu = type(state)((name, value.detach().cpu()) for name, value in state.items())
-        on_cpu._metadata = getattr(state, "_metadata", {})
-        return on_cpu  # type: ignore[no-any-return]
+        on_cpu = OrderedDict((name, value.detach().cpu()) for name, value in state.items())
+        vars(on_cpu)["_metadata"] = getattr(state, "_metadata", {})  # versions of the modules' layouts
+        return on_cpu
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer, or of each under its name."""
@@ -306,7 +311,9 @@ class BaseStrategy(ABC):
     def load_scheduler_state_dict(self, state_dict: Any) -> None:
         """Load the state of the schedulers; another number of them than was saved is a ConfigError."""
         own = self.param_schedulers
-        pairs = [(own[name], state_dict.get(name, [])) for name in own] if isinstance(own, dict) else [(own, state_dict)]
+        pairs = (
+            [(own[name], state_dict.get(name, [])) for name in own] if isinstance(own, dict) else [(own, state_dict)]
+        )
         for schedulers, states in pairs:
             if len(schedulers) != len(states):
                 raise ConfigError(

@@ -10,8 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, build_optim_wrapper
-from trainwright.optim.schedulers import _ParamScheduler
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler, build_optim_wrapper
 from trainwright.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 Schedulers = list[Any] | dict[str, list[Any]]

@@ -23,7 +23,7 @@ class BaseLoop(ABC):
             if not settings.get("keyed", True):
                 kwargs["keyed"] = False
             dataloader = runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
-        self.dataloader = dataloader
+        self.dataloader: Any = dataloader
 
     @property
     def runner(self) -> Any:

@@ -12,7 +12,7 @@ from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import BaseLoop, length_or_none, positive_int
 from trainwright.engine.loops.intervals import ValSchedule
 from trainwright.registry import LOOPS
-from trainwright.state import Completing, StopAt, rng
+from trainwright.state import Clock, Completing, RunContext, StopAt, rng
 
 
 class TrainLoop(BaseLoop):
@@ -24,8 +24,8 @@ class TrainLoop(BaseLoop):
         self, runner: Any, dataloader: Any, val_begin: int, val_interval: int, dynamic: Sequence[tuple[int, int]] | None
     ) -> None:
         super().__init__(runner, dataloader)
-        self.ctx = runner.ctx
-        self.clock = runner.ctx.clock
+        self.ctx: RunContext = runner.ctx
+        self.clock: Clock = runner.ctx.clock
         self.schedule = ValSchedule(val_begin, val_interval, dynamic)
         self.val_begin = val_begin
         # Batches to read and drop before the next one is used: for loaders that cannot jump to a position.
@@ -106,7 +106,7 @@ class TrainLoop(BaseLoop):
         loader = self.dataloader
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        batches = iter(loader)
+        batches: Iterator[Any] = iter(loader)
         if self.batches_to_drop:
             self.runner.logger.warning(
                 "resuming in the middle of an epoch: %d batches are read and dropped, because %s cannot jump to a "
@@ -254,7 +254,11 @@ class IterBasedTrainLoop(TrainLoop):
                 if ctx.stop.now:
                     break
                 if end is SpanEnd.EXHAUSTED:
-                    data_epoch, batches, entered_at = data_epoch + 1, self._next_pass(data_epoch + 1, entered_at), clock.iter
+                    data_epoch, batches, entered_at = (
+                        data_epoch + 1,
+                        self._next_pass(data_epoch + 1, entered_at),
+                        clock.iter,
+                    )
                 elif self.runner.val_loop is not None and self.schedule.due(clock.iter, clock.max_iters):
                     self._validate()
             if not ctx.stop.interrupts:
@@ -284,7 +288,7 @@ class IterBasedTrainLoop(TrainLoop):
         return self._enter_epoch(data_epoch)
 
     def _seed_sampler(self, data_epoch: int) -> None:
-        sampler = getattr(self.dataloader, "sampler", None)
+        sampler: Any = getattr(self.dataloader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(data_epoch)
 

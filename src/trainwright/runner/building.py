@@ -1,0 +1,96 @@
+"""Runner's builders: parts from configs; a built object passes through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from trainwright import data
+from trainwright.base.logs import MMLogger
+from trainwright.runner import builders
+from trainwright.runner.parts import RunnerParts
+from trainwright.state import MessageHub
+
+
+class BuildMixin(RunnerParts):
+    """Building parts; a built object passes through."""
+
+    build_evaluator = staticmethod(builders.build_evaluator)
+    build_log_processor = staticmethod(builders.build_log_processor)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+        keyed: bool = True,
+    ) -> Any:
+        """A loader from ``dict(dataset=..., sampler=..., batch_size=..., num_workers=..., ...)``.
+
+        See :func:`trainwright.data.build_dataloader` for the keys and for ``keyed``.
+        """
+        return data.build_dataloader(dataloader, seed, diff_rank_seed=diff_rank_seed, keyed=keyed)
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """A model from its config."""
+        return self.strategy.build_model(model)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Move ``model`` to its device; a wrapper is for several processes, and one process needs none."""
+        if model_wrapper_cfg is not None:
+            self.logger.info("model_wrapper_cfg has no effect with one process")
+        return self.strategy._wrap_model(model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """An optimizer wrapper from ``dict(optimizer=dict(type=..., lr=...), ...)``; the type defaults to OptimWrapper.
+
+        A dict of built wrappers becomes an OptimWrapperDict; a dict of several configs needs a ``constructor``.
+        """
+        return self.strategy.build_optim_wrapper(optim_wrapper, self.model)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Schedulers for the runner's optim_wrapper: a list, or a dict of lists when there are several optimizers.
+
+        Without an ``end`` a scheduler ends with the training.
+        """
+        return self.strategy.build_param_scheduler(scheduler, self.optim_wrapper)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """The training loop of a ``train_cfg``, with the runner's train_dataloader."""
+        return builders.build_train_loop(self, loop, self._specs["train_dataloader"])
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """The validation loop of a ``val_cfg``, with the runner's loader and evaluator."""
+        return builders.build_eval_loop(self, "val", loop, self._specs["val_dataloader"], self._specs["val_evaluator"])
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """The test loop of a ``test_cfg``, with the runner's loader and evaluator."""
+        return builders.build_eval_loop(
+            self, "test", loop, self._specs["test_dataloader"], self._specs["test_evaluator"]
+        )
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """The logger of the run."""
+        return self.strategy.build_logger(log_level, log_file, **kwargs)
+
+    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
+        """The runner's own hub, or the one that ``message_hub['name']`` names."""
+        return self.message_hub if not message_hub else MessageHub.get_instance(message_hub["name"])
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """A visualizer from its config."""
+        return builders.build_visualizer(visualizer, self.strategy.experiment_name, self.strategy.log_dir)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Scale the learning rates of ``optim_wrapper`` by real over base batch size, when enabled.
+
+        Call it after the wrapper was built and before the schedulers are.
+        """
+        strategy = self.strategy
+        strategy._auto_scale_lr, strategy.optim_wrapper = auto_scale_lr, optim_wrapper
+        strategy.dispatch_kwargs.setdefault(
+            "train_micro_batch_size_per_gpu", self._loops["train"].dataloader.batch_size
+        )
+        strategy.scale_lr()

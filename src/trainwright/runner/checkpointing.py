@@ -1,0 +1,182 @@
+"""Runner's checkpoints: saving, loading, resuming."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from trainwright.base.errors import CheckpointError
+from trainwright.checkpoint import CheckpointManager
+from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
+from trainwright.runner.facts import FactsMixin
+from trainwright.runner.hooking import HookMixin
+from trainwright.state import Stateful, plain_items, rng
+
+
+class CheckpointMixin(FactsMixin, HookMixin):
+    """Saving, loading, resuming."""
+
+    def checkpoints(self, folder: str | None = None) -> CheckpointManager:
+        """The manager of a folder, ``work_dir`` by default."""
+        return CheckpointManager(folder or self.strategy.work_dir, self.strategy.write_tree, self.strategy.read_tree)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+    ) -> str:
+        """Save the whole training state as ``out_dir/filename`` and return the path.
+
+        What is saved is the state after the running iteration or epoch, from whichever event this is called;
+        ``by_epoch`` changes nothing. Order: logged losses are read and must be finite, before_save_checkpoint,
+        atomic publishing, after_save_checkpoint. ``meta`` is added to the checkpoint's own.
+        """
+        tree: dict[str, Any] = {"meta": self._meta(meta), "message_hub": self.message_hub.state_dict()}
+        tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
+        tree["rng"] = [rng.capture()]
+        tree["hooks"] = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()}
+        loader = self.train_dataloader
+        if isinstance(loader, Stateful):
+            tree["loader"] = loader.state_dict()
+        self.call_hook("before_save_checkpoint", checkpoint=tree)
+        path = self.checkpoints(out_dir).save(filename, tree)
+        self.call_hook("after_save_checkpoint", path=path)
+        return path
+
+    def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
+        from trainwright.base.version import __version__
+
+        dataset = getattr(self.train_dataloader, "dataset", None)
+        return {
+            **(meta or {}),
+            **self.ctx.clock.state_dict(),
+            "cfg": self.cfg.pretty_text,
+            "seed": self.strategy.seed,
+            "experiment_name": self.strategy.experiment_name,
+            "log_dirs": self.log_dirs,
+            "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
+            "trainwright_version": __version__,
+            "dataset_meta": plain_items(getattr(dataset, "metainfo", None) or {})[0],
+        }
+
+    def _stateful_hooks(self) -> dict[str, Any]:
+        """Hooks with state by a unique name: the class, with a number from the second one of a class on."""
+        named: dict[str, Any] = {}
+        for hook in self.hooks:
+            if isinstance(hook, Stateful):
+                base = type(hook).__name__
+                n_same = sum(name.partition("#")[0] == base for name in named)
+                named[f"{base}#{n_same}" if n_same else base] = hook
+        return named
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = False,
+        revise_keys: ReviseKeys = STRIP_MODULE,
+    ) -> dict[str, Any]:
+        """Load the weights of ``filename`` (a path or an fsspec URL) and return the checkpoint.
+
+        ``revise_keys`` renames by regular expressions; by default a leading ``module.`` goes.
+        """
+        checkpoint = self.strategy.load_checkpoint(
+            filename,
+            map_location=map_location,
+            strict=strict,
+            revise_keys=revise_keys,
+            callback=lambda tree: self.call_hook("after_load_checkpoint", checkpoint=tree),
+        )
+        self._has_loaded = True
+        self.logger.info("Load checkpoint from %s", filename)
+        return checkpoint
+
+    def load_or_resume(self) -> None:
+        """Load or resume as ``load_from`` and ``resume`` say; does nothing the second time."""
+        if self._has_loaded:
+            return
+        resume, load_from = self._resume, self._load_from
+        if isinstance(resume, str):
+            self.resume(resume)
+        elif resume:
+            path = load_from or self.checkpoints().latest()
+            if path is None:
+                self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
+            else:
+                self.resume(path)
+        elif load_from is not None:
+            self.load_checkpoint(load_from)
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = "default",
+    ) -> None:
+        """Take up the training saved in ``filename``: weights, optimizer, schedulers, counters, data position, random
+        streams, hooks and histories. CheckpointError when the file holds weights only."""
+        if not self.is_training and self._loops.get("train") is None and self._specs["train_cfg"] is None:
+            self.load_checkpoint(filename, map_location="cpu", strict=True)
+            return
+
+        def check(tree: dict[str, Any]) -> None:
+            if not isinstance(tree.get("meta"), dict) or "iter" not in tree["meta"] or "state_dict" not in tree:
+                keys = ", ".join(map(str, tree))[:200]
+                raise CheckpointError(
+                    f"cannot resume from {filename!r}: it holds no training state (keys: {keys}). To start from its "
+                    f"weights use load_from={filename!r} without resume."
+                )
+            self.call_hook("after_load_checkpoint", checkpoint=tree)
+
+        checkpoint = self.strategy.resume(
+            filename,
+            resume_optimizer=resume_optimizer,
+            resume_param_scheduler=resume_param_scheduler,
+            map_location=map_location,
+            callback=check,
+        )
+        self._has_loaded = True
+        self._take_over(checkpoint)
+        clock = self.ctx.clock
+        self.logger.info("resumed from %s: epoch %d, iteration %d", filename, clock.epoch, clock.iter)
+
+    def _take_over(self, checkpoint: dict[str, Any]) -> None:
+        """Everything of a resumed checkpoint that is not the strategy's."""
+        meta, loop = checkpoint["meta"], self._loops.get("train")
+        self._take_over_seed(meta.get("seed"))
+        self._earlier_log_dirs = list(meta.get("log_dirs", []))
+        self.ctx.clock.load_state_dict(meta)
+        self.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
+        saved_hooks = checkpoint.get("hooks", {})
+        for name, hook in self._stateful_hooks().items():
+            if name in saved_hooks:
+                hook.load_state_dict(saved_hooks[name])
+        streams = checkpoint.get("rng") or []
+        # Put in place right before the loop starts: building and hooks may draw until then.
+        self._pending_streams = streams[self.strategy.rank] if self.strategy.rank < len(streams) else None
+        if loop is None:
+            return
+        if "loader" in checkpoint and isinstance(loop.dataloader, Stateful):
+            loop.dataloader.load_state_dict(checkpoint["loader"])
+        else:
+            clock = self.ctx.clock
+            loop.batches_to_drop = clock.inner_iter if clock.epoch_length is not None else clock.iter
+
+    def _take_over_seed(self, seed: int | None) -> None:
+        configured = self._randomness_cfg.get("seed")
+        if seed is None or seed == self.strategy.seed:
+            return
+        if configured is not None:
+            self.logger.warning(
+                "randomness has seed=%d and the checkpoint %d: the checkpoint's is used, because the order of the data "
+                "must go on as it began. To train on with another one use load_from without resume.",
+                configured,
+                seed,
+            )
+        self._randomness_cfg["seed"] = seed
+        self.strategy.set_randomness(**self._randomness_cfg)

@@ -1,0 +1,48 @@
+"""The attributes that the published methods of Runner share; each has one owner and one type for life."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from torch import nn
+
+from trainwright.base.logs import MMLogger
+from trainwright.config import Config
+from trainwright.engine import HookTable
+from trainwright.state import MessageHub, RunContext
+from trainwright.strategies import BaseStrategy
+
+
+class RunnerParts:
+    """The attributes that the mixins share; each has one owner and one type for life."""
+
+    cfg: Config
+    ctx: RunContext
+    logger: MMLogger
+    message_hub: MessageHub
+    model: nn.Module
+    optim_wrapper: Any
+    param_schedulers: Any
+    strategy: BaseStrategy
+    visualizer: Any
+    log_processor: Any
+    _specs: dict[str, Any]
+    _loops: dict[str, Any]
+    _load_from: str | None
+    _resume: bool | str
+    _has_loaded: bool
+    _pending_streams: dict[str, Any] | None
+    _randomness_cfg: dict[str, Any]
+    _earlier_log_dirs: list[str]
+
+    @property
+    def log_dirs(self) -> list[str]:
+        """The log folders of this training, relative to ``work_dir``: one for each part between two resumes."""
+        return [*self._earlier_log_dirs, os.path.relpath(self.strategy.log_dir, self.strategy.work_dir)]
+
+    @property
+    def _table(self) -> HookTable:
+        table = self.ctx.hooks
+        assert isinstance(table, HookTable)
+        return table
