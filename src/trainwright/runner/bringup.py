@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainwright.base.errors import ConfigError, Interrupted
+from trainwright.base.instances import ManagerMixin
 from trainwright.base.text import did_you_mean, near_names
 from trainwright.config import Config
 from trainwright.engine import priority_name
@@ -31,16 +32,20 @@ def scoped(runner: Any) -> Iterator[None]:
         stack.enter_context(DefaultScope.overwrite_default_scope(runner._scope))
         stack.enter_context(runner.ctx)
         stack.enter_context(runner.logger.as_current())
+        visualizer = getattr(runner, "visualizer", None)  # not yet there while the runner is being made
+        if isinstance(visualizer, ManagerMixin):
+            stack.enter_context(visualizer.as_current())
         yield
 
 
 @contextmanager
 def closing(runner: Any) -> Iterator[None]:
-    """Writers are closed when the work ends, whichever way."""
+    """Writers and log file are closed when the work ends, whichever way; more work opens them again."""
     try:
         yield
     finally:
         runner.visualizer.close()
+        runner.logger.close_files()
 
 
 def runner_arguments(cfg: Config) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:
     full.setdefault("type", "Visualizer")
     full.setdefault("name", name)
     full.setdefault("save_dir", save_dir)
+    if Visualizer.check_instance_created(full["name"]):  # an earlier run's, which goes on writing to its own folder
+        Visualizer.get_instance(full["name"]).forget()
     return VISUALIZERS.build(full)
 
 

@@ -123,7 +123,7 @@ def _check_classes(spec: Spec) -> list[Exception]:
 def _check_loader(where: str, loader: dict[str, Any]) -> None:
     try:
         checked_options(loader)
-    except ConfigError as error:
+    except (ConfigError, RegistryError) as error:
         raise type(error)(f"{where}: {error}") from error
 
 

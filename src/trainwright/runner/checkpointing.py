@@ -8,6 +8,7 @@ from typing import Any
 from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
+from trainwright.data import KeyedDataLoader
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
 from trainwright.state import Stateful, plain_items, rng
@@ -37,7 +38,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         """
         tree: dict[str, Any] = {"meta": self._meta(meta), "message_hub": self.message_hub.state_dict()}
         tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
-        tree["rng"] = [rng.capture()]
+        tree["rng"] = [self.ctx.training_streams or rng.capture()]
         tree["hooks"] = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()}
         loader = self.train_dataloader
         if isinstance(loader, Stateful):
@@ -178,5 +179,9 @@ class CheckpointMixin(FactsMixin, HookMixin):
                 configured,
                 seed,
             )
+        before = self.strategy.seed
         self._randomness_cfg["seed"] = seed
         self.strategy.set_randomness(**self._randomness_cfg)
+        for loop in self._loops.values():  # validation may augment too, and has no state of its own in the checkpoint
+            if isinstance(loop.dataloader, KeyedDataLoader):
+                loop.dataloader.reseed(before, seed)

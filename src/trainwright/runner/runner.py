@@ -114,13 +114,20 @@ class Runner(BuildMixin, CheckpointMixin):
         self._earlier_log_dirs: list[str] = []
         self.optim_wrapper: Any = None
         self.param_schedulers: Any = None
-        with bringup.scoped(self):
-            self.visualizer = self.build_visualizer(visualizer)
-            self.log_processor = self.build_log_processor(log_processor or {})
-            self.model = self.strategy.place_model(self._model_spec())
-            self.register_hooks(default_hooks, custom_hooks)
-            bringup.log_start(self)
-            self.dump_config()
+        try:
+            with bringup.scoped(self):
+                self._build_first_parts()
+        finally:
+            self.logger.close_files()
+
+    def _build_first_parts(self) -> None:
+        spec = self._specs
+        self.visualizer = self.build_visualizer(spec["visualizer"])
+        self.log_processor = self.build_log_processor(spec["log_processor"] or {})
+        self.model = self.strategy.place_model(self._model_spec())
+        self.register_hooks(spec["default_hooks"], spec["custom_hooks"])
+        bringup.log_start(self)
+        self.dump_config()
 
     def _make_strategy(self, strategy: BaseStrategy | dict[str, Any] | None) -> BaseStrategy:
         if isinstance(strategy, BaseStrategy):
@@ -201,7 +208,8 @@ class Runner(BuildMixin, CheckpointMixin):
         if not hasattr(self.model, name):
             kind = type(self.model).__name__
             raise ConfigError(
-                f"{kind} has no {name}(). Derive the model from trainwright.model.BaseModel, which has it, and return losses for mode='loss' and predictions for mode='predict' from forward()."
+                f"{kind} has no {name}(). Derive the model from trainwright.model.BaseModel, which has it, and return "
+                "losses for mode='loss' and predictions for mode='predict' from forward()."
             )
 
     def _loop(self, name: str) -> Any:

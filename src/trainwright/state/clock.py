@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,7 +39,9 @@ class Clock:
     epoch: int = 0
     iter: int = 0
     inner_iter: int = 0
-    val_due: bool = False  # a validation has begun and not ended: a run that resumes here begins with it
+    val_due: bool = False  # a validation is to come, or has begun and not ended: a run that resumes here begins with it
+    # Whether a validation follows on the running unit; the loop says so.
+    validates_next: Callable[[], bool] | None = None
     completing: Completing = field(default=Completing.NOTHING)
 
     def tick(self) -> None:
@@ -63,7 +66,8 @@ class Clock:
 
     def state_dict(self) -> dict[str, Any]:
         """``as_completed`` and ``val_due`` as plain data."""
-        return {**self.as_completed()._asdict(), "val_due": self.val_due}
+        due = self.val_due or (self.validates_next is not None and self.validates_next())
+        return {**self.as_completed()._asdict(), "val_due": due}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to the saved progress; files without ``inner_iter`` (MMEngine's) were saved at epoch boundaries."""

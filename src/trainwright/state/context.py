@@ -42,6 +42,8 @@ class RunContext:
         self.hub = MessageHub(name, self.metrics)
         self.stop = StopFlag()
         self.open_phases: list[Any] = []  # outermost first
+        # Random streams of training, while a validation inside it draws from them: what a checkpoint must hold.
+        self.training_streams: dict[str, Any] | None = None
         self.data_time_s = 0.0  # time that the loop waited for the batch of the running iteration
 
     def __enter__(self) -> RunContext:

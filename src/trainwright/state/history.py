@@ -11,6 +11,7 @@ import torch
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
 
+_BUILTIN = ("mean", "max", "min", "current")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -68,17 +69,22 @@ class HistoryBuffer:
 
     @classmethod
     def register_statistics(cls, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Make ``method(buffer, *args)`` available to :meth:`statistics` under its own name; for use as a decorator."""
-        cls._statistics.setdefault(method.__name__, method)
+        """Make ``method(buffer, *args)`` available to :meth:`statistics` under its own name; for use as a decorator.
+
+        A name that is taken is a ConfigError.
+        """
+        name = method.__name__
+        if name in _BUILTIN or cls._statistics.get(name, method) is not method:
+            raise ConfigError(f"HistoryBuffer has a statistic {name!r} already: give the function another name.")
+        cls._statistics[name] = method
         return method
 
     def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
         """The statistic of that name: mean, max, min, current, or a registered one."""
-        builtin = {"mean": self.mean, "max": self.max, "min": self.min, "current": self.current}
-        if method_name in builtin:
-            return builtin[method_name](*args, **kwargs)
+        if method_name in _BUILTIN:
+            return getattr(self, method_name)(*args, **kwargs)
         if method_name not in self._statistics:
-            known = [*builtin, *self._statistics]
+            known = [*_BUILTIN, *self._statistics]
             raise KeyError(
                 f"{method_name!r} is no statistic of HistoryBuffer; known: {', '.join(known)}."
                 f"{did_you_mean(method_name, known)}"

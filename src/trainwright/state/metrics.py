@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -22,32 +22,33 @@ _Row = Sequence[Any]
 
 @dataclass(slots=True)
 class _Piece:
-    """Values of one metric in order: numbers, or so many of a device's folded tensors."""
+    """Values of one metric in order, as numbers or as one tensor of shape (n,)."""
 
     name: str
     iters: Sequence[int]
     counts: Sequence[float]
-    numbers: Sequence[Any] | None
-    device: torch.device | None
+    values: Sequence[float] | torch.Tensor
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Folded rows: their tensors as one tensor per device, in the order of the pieces."""
+    """The pieces of folded rows."""
 
     n_rows: int
     pieces: list[_Piece]
-    stacks: dict[torch.device, torch.Tensor]
 
 
-def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """One-element tensors as one ``(n,)`` in the widest floating type that they need."""
-    kinds = {t.dtype for t in tensors}
-    wide = (torch.float64 in kinds or torch.int64 in kinds) and tensors[0].device.type != "mps"
-    dtype = torch.float64 if wide else torch.float32
-    if kinds != {dtype}:
-        tensors = [t.to(dtype) for t in tensors]
-    return torch.stack([t.reshape(()) if t.dim() else t for t in tensors])
+def _stacked(column: Sequence[Any]) -> torch.Tensor | None:
+    """A column of one-element tensors of one device as one ``(n,)`` of floats; None for any other column."""
+    try:
+        stack = torch.stack(column)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):  # numbers among them, several devices, or shapes () and (1,)
+        return None
+    stack = stack.reshape(-1)
+    if stack.dtype in (torch.float32, torch.float64):
+        return stack
+    wide = stack.dtype in (torch.int64, torch.int32) and stack.device.type != "mps"
+    return stack.to(torch.float64 if wide else torch.float32)
 
 
 class MetricStore:
@@ -111,7 +112,6 @@ class MetricStore:
     def fold(self) -> None:
         """Turn the waiting rows into a chunk, column by column; work for the device only."""
         pieces: list[_Piece] = []
-        tensors: dict[torch.device, list[torch.Tensor]] = {}
         n_rows = 0
         for (prefix, *names), rows in self._tables.items():
             if not rows:
@@ -121,33 +121,26 @@ class MetricStore:
             rows.clear()
             for name, column in zip(names, columns, strict=True):
                 full = f"{prefix}/{name}" if prefix else name
-                if type(column[0]) is float and set(map(type, column)) == {float}:
-                    pieces.append(_Piece(full, iters, counts, column, None))
-                    continue
-                for numbers, device, part in self._split(full, column):
-                    pieces.append(_Piece(full, iters[part], counts[part], numbers, device))
-                    if device is not None:
-                        tensors.setdefault(device, []).extend(column[part])
+                values = column if set(map(type, column)) == {float} else _stacked(column)
+                if values is not None:
+                    pieces.append(_Piece(full, iters, counts, values))
+                else:
+                    pieces += self._one_by_one(full, iters, counts, column)
         if n_rows:
-            self._chunks.append(_Chunk(n_rows, pieces, {device: _stack(items) for device, items in tensors.items()}))
+            self._chunks.append(_Chunk(n_rows, pieces))
         if sum(chunk.n_rows for chunk in self._chunks) > self.max_length + self._fold_rows:
             del self._chunks[0]
 
     @classmethod
-    def _split(
-        cls, full: str, column: tuple[Any, ...]
-    ) -> Iterable[tuple[Sequence[Any] | None, torch.device | None, slice]]:
-        """A column in parts of one kind: (numbers, None, part) or (None, device, part)."""
-        if set(map(type, column)) == {torch.Tensor}:
-            devices = {value.device for value in column}
-            if len(devices) == 1:
-                yield None, devices.pop(), slice(None)
-                return
-        # Anything else, such as numbers and tensors under one name, value by value.
-        for i, value in enumerate(column):
-            part = slice(i, i + 1)
-            is_tensor = isinstance(value, torch.Tensor)
-            yield (None, value.device, part) if is_tensor else ([cls._number(full, value)], None, part)
+    def _one_by_one(
+        cls, full: str, iters: Sequence[int], counts: Sequence[float], column: Sequence[Any]
+    ) -> list[_Piece]:
+        pieces = []
+        for at, count, value in zip(iters, counts, column, strict=True):
+            one = _stacked([value]) if isinstance(value, torch.Tensor) else [cls._number(full, value)]
+            assert one is not None
+            pieces.append(_Piece(full, [at], [count], one))
+        return pieces
 
     def flush(self) -> None:
         """Move everything that waits into the histories: the one host read, one copy per device.
@@ -157,20 +150,20 @@ class MetricStore:
         self.fold()
         if not self._chunks:
             return
-        chunks, self._chunks = self._chunks, []
-        parts: dict[torch.device, list[torch.Tensor]] = {}
-        for chunk in chunks:
-            for device, stack in chunk.stacks.items():
-                parts.setdefault(device, []).append(stack)
-        # Synchronises: .tolist() waits for the device.
-        on_host = {d: iter((s[0] if len(s) == 1 else torch.cat(s)).tolist()) for d, s in parts.items()}
+        pieces = [piece for chunk in self._chunks for piece in chunk.pieces]
+        self._chunks = []
+        on_device: dict[torch.device, list[_Piece]] = {}
+        for piece in pieces:
+            if isinstance(piece.values, torch.Tensor):
+                on_device.setdefault(piece.values.device, []).append(piece)
+        for waiting in on_device.values():
+            stacks: list[Any] = [piece.values for piece in waiting]
+            # Synchronises: .tolist() waits for the device.
+            numbers = iter((stacks[0] if len(stacks) == 1 else torch.cat(stacks)).tolist())
+            for piece in waiting:
+                piece.values = list(islice(numbers, len(piece.iters)))
         bad: list[tuple[int, str, float]] = []
-        for chunk in chunks:
-            for piece in chunk.pieces:
-                if piece.numbers is None:
-                    assert piece.device is not None
-                    piece.numbers = list(islice(on_host[piece.device], len(piece.iters)))
-            self._store(chunk.pieces, bad)
+        self._store(pieces, bad)
         if bad:
             self._raise_not_finite(bad)
 
@@ -179,9 +172,10 @@ class MetricStore:
         for piece in pieces:
             by_name.setdefault(piece.name, []).append(piece)
         for name, own in by_name.items():
-            values, counts, iters = own[0].numbers or (), own[0].counts, own[0].iters
+            values: Any = own[0].values
+            counts, iters = own[0].counts, own[0].iters
             if len(own) > 1:  # put together with different other names: in order of the iterations
-                joined = [item for p in own for item in zip(p.iters, p.numbers or (), p.counts, strict=True)]
+                joined = [item for p in own for item in zip(p.iters, p.values, p.counts, strict=True)]
                 iters, values, counts = zip(*sorted(joined, key=itemgetter(0)), strict=True)
             if name not in self.histories:
                 self.histories[name] = HistoryBuffer(max_length=self.max_length)

@@ -28,8 +28,10 @@ def to_plain(value: Any, where: str = "") -> Any:
     become plain ones. Anything else raises NotPlainError with its place in the tree.
     """
     kind = type(value)
-    if value is None or kind in _ATOMS or isinstance(value, torch.Tensor):
+    if value is None or kind in _ATOMS:
         return value
+    if isinstance(value, torch.Tensor):
+        return _plain_tensor(value)
     if kind is OrderedDict:
         ordered = OrderedDict((k, to_plain(v, f"{where}[{k!r}]")) for k, v in value.items())
         vars(ordered).update(vars(value))  # a module's state_dict carries its version table as an attribute
@@ -41,14 +43,34 @@ def to_plain(value: Any, where: str = "") -> Any:
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, (set, frozenset)):
         return {to_plain(v, where) for v in value}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _plain_numpy(value, where)
     for atom in _BASES:
         if isinstance(value, atom):
             return atom(value)
     raise NotPlainError(where, value)
+
+
+def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
+    """Without attributes and without a class of its own: reading those back would need code."""
+    kind = type(value)
+    is_plain = kind in (torch.Tensor, torch.nn.Parameter) and not vars(value)
+    # A class that computes on tensors inside (DTensor) has no data outside of itself; its room says how to save it.
+    if is_plain or kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return value
+    with torch._C.DisableTorchFunctionSubclass():
+        return value.detach().as_subclass(torch.Tensor)
+
+
+def _plain_numpy(value: np.generic | np.ndarray[Any, Any], where: str) -> Any:
+    if value.dtype.kind in "SUV" and isinstance(value, np.generic):
+        return to_plain(value.item(), where)
+    if value.dtype.kind not in "biufc" or value.dtype.itemsize > (16 if value.dtype.kind == "c" else 8):
+        raise NotPlainError(where, value)
+    if isinstance(value, np.generic):
+        return value.item()
+    # A copy of its own, writable, in this machine's byte order.
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
 
 
 def plain_items(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -46,6 +46,12 @@ class StopFlag:
     @property
     def now(self) -> bool:
         """Whether the run is to end at this iteration boundary."""
-        if self.at is not StopAt.ITERATION:
-            return False
+        return self.at is StopAt.ITERATION and self._is_whole()
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether the run is to end at this boundary, which is one of epochs too."""
+        return self.at is not None and self._is_whole()
+
+    def _is_whole(self) -> bool:
         return not self.interrupts or self.may_interrupt is None or self.may_interrupt()

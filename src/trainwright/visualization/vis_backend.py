@@ -75,6 +75,9 @@ def _as_json(value: Any) -> Any:
     )
 
 
+_JSON = json.JSONEncoder(default=_as_json)
+
+
 @VISBACKENDS.register_module()
 class LocalVisBackend(BaseVisBackend):
     """Files in a folder: scalars as JSON lines, the config as text, pictures as PNG.
@@ -163,7 +166,7 @@ class LocalVisBackend(BaseVisBackend):
             self._files.popitem()[1].close()
 
     def _write(self, name: str, line: dict[str, Any]) -> None:
-        text = json.dumps(line, default=_as_json)
+        text = _JSON.encode(line)
         file = self._files.get(name)
         if file is None:
             self.open()
