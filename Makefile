@@ -15,8 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
 	touch $@
 
+# One thread: the batches are too small for a second one to pay, and a busy machine then does no harm.
 demo: venv
-	$(BIN)/trainwright train configs/digits/cnn.py --work-dir work_dirs/digits
+	OMP_NUM_THREADS=1 $(BIN)/trainwright train configs/digits/cnn.py --work-dir work_dirs/digits
 
 lint: venv
 	$(BIN)/ruff check .

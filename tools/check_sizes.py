@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ("src", "tests", "tools", "benchmarks", "configs")
+PLACES = ("src", "tests", "tools", "benchmarks", "configs", "examples")
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 50
 MAX_PARAMETERS = 8

@@ -1,0 +1,97 @@
+"""What the documents show is what is there: their programs run, their names and links exist."""
+
+import importlib
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainwright.config import Config
+from trainwright.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAM, SMALL, WIDE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/design.md",
+    "docs/differences.md",
+    "benchmarks/README.md",
+)
+
+
+def test_the_program_is_the_example():
+    assert (ROOT / "examples" / "code_first.py").read_text(encoding="utf-8") == PROGRAM
+    assert PROGRAM.count("\n") <= 40
+
+
+def test_the_program_trains_and_finds_its_checkpoint_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = str(ROOT / "examples" / "code_first.py")
+    first = runpy.run_path(example)["runner"]
+    assert (first.epoch, first.iter) == (5, 200)
+    assert first.message_hub.get_scalar("val/accuracy/top1").current() > 90
+    second = runpy.run_path(example)["runner"]
+    assert (second.epoch, second.iter) == (5, 200)
+    assert sorted(path.name for path in (tmp_path / "work_dirs" / "code_first").glob("*.pth")) == [
+        f"epoch_{n}.pth" for n in range(1, 6)
+    ]
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for text in (SMALL, WIDE):
+        (tmp_path / text.partition("\n")[0].removeprefix("# ")).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_config_trains(configs):
+    cfg = Config.fromfile(str(configs / "small.py"))
+    cfg.merge_from_dict({"work_dir": str(configs / "run"), "train_cfg": {"max_epochs": 2}, "randomness": {"seed": 0}})
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.epoch == 2
+    assert runner.message_hub.get_scalar("val/accuracy/top1").current() > 30
+
+
+def test_the_second_config_inherits(configs):
+    cfg = Config.fromfile(str(configs / "wide.py"))
+    assert cfg.model == {"type": "DigitsCNN", "width": 48}
+    assert (cfg.train_dataloader.num_workers, cfg.train_dataloader.batch_size) == (2, 64)
+
+
+def test_the_error_shown_is_the_error(configs):
+    cfg = Config.fromfile(str(configs / "small.py"))
+    cfg.merge_from_dict({"work_dir": str(configs / "run"), "model.type": "DigitsCN", "train_dataloader.batch_siz": 32})
+    shown = re.search(r"    error: (the config has 2 problems:)\n    (1\. .*)\n    \.\.\.\n    (2\. .*)\n", README)
+    with pytest.raises(ValueError, match="2 problems") as error:
+        Runner.from_cfg(cfg)
+    lines = str(error.value).splitlines()
+    assert [line for line in lines if line in shown.groups()] == list(shown.groups())
+
+
+def test_the_names_for_those_who_come_from_mmengine_exist():
+    rows = re.findall(r"^\| `mmengine\..* \| `(trainwright\.\S+)` \|$", README, re.MULTILINE)
+    assert len(rows) == 12
+    for row in rows:
+        module, _, name = row.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", line.lower()).strip().replace(" ", "-") for line in text.splitlines() if line[:1] == "#"
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        elif "://" not in target:
+            assert (ROOT / document).parent.joinpath(target).exists(), target
