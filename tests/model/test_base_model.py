@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
+from collections import namedtuple
 from contextlib import nullcontext
 
 import pytest
@@ -71,7 +71,7 @@ def test_parse_losses():
     vector, first, second = torch.tensor([1.0, 3.0]), torch.tensor([[2.0]]), torch.tensor(5.0)
     total, log_vars = Toy().parse_losses({"loss_a": vector, "acc": torch.tensor(0.5), "aux.loss": [first, second]})
     assert total.item() == 9.0
-    assert isinstance(log_vars, OrderedDict)
+    assert isinstance(log_vars, dict)
     assert {name: value.item() for name, value in log_vars.items()} == {
         "loss": 9.0,
         "loss_a": 2.0,

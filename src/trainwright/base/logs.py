@@ -96,6 +96,12 @@ class MMLogger(ManagerMixin, logging.Logger):
             if record.levelno >= handler.level:
                 handler.handle(record)
 
+    def close_files(self) -> None:
+        """Close the log file until the next message, which opens one of mode 'a' again."""
+        for handler in self.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+
     def close(self) -> None:
         """Close the log file and forget the logger's name."""
         for handler in list(self.handlers):

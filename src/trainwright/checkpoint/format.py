@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ from trainwright.base.errors import CheckpointError
 from trainwright.base.text import did_you_mean
 from trainwright.io import is_url, publish, read_bytes, url_exists
 from trainwright.state import NotPlainError, to_plain
+
+# The number that torch's format before 1.6 begins with, as it is pickled.
+_LEGACY_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)[2:-1]
 
 MapLocation = str | torch.device | Callable[[Any, str], Any] | dict[str, str] | None
 
@@ -37,23 +41,26 @@ def write_file(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     publish(path, lambda file: torch.save(plain, file))
 
 
-def read_file(path: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
+def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu") -> dict[str, Any]:
     """The tree at ``path`` (a local path or an fsspec URL), its checksums verified, read without running any code.
 
     Raises CheckpointError for a file that is missing, empty, truncated, damaged, foreign, or that holds objects.
     """
+    path = os.fspath(path)
     source = _open_source(path)
     _verify(path, source)
     try:
         tree = torch.load(source, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", 1)[0]
         raise CheckpointError(
             f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading "
-            f"those would run code ({reason}). Save its state_dict alone with torch.save and load that with load_from."
+            f"those would run code ({_reason(error)}). Save its state_dict alone with torch.save and load that with "
+            "load_from."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {error}.") from error
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {_reason(error)}.") from error
     if not isinstance(tree, dict):
         raise CheckpointError(
             f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training "
@@ -65,8 +72,7 @@ def read_file(path: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
 def check_file(path: str) -> None:
     """Raise CheckpointError if it can be seen without reading the tensors that ``path`` is no whole checkpoint."""
     if is_url(path):
-        if not url_exists(path):
-            raise CheckpointError(f"checkpoint {path!r} does not exist.")
+        _check_url(path)
         return
     _verify(path, _open_source(path), sums=False)
 
@@ -78,14 +84,21 @@ def read_meta(path: str) -> dict[str, Any]:
         meta = tree["meta"]
         int(meta["iter"])
     except Exception as error:
-        raise CheckpointError(f"{path!r} has no readable training state: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{path!r} has no readable training state: {_reason(error)}.") from error
     return dict(meta)
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, in one line and without its advice to read unsafely."""
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused is not None:
+        return f"it names {refused[1]}"
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def _open_source(path: str) -> Any:
     if is_url(path):
-        if not url_exists(path):
-            raise CheckpointError(f"checkpoint {path!r} does not exist.")
+        _check_url(path)
         data = read_bytes(path)
         if not data:
             raise CheckpointError(_empty(path))
@@ -102,21 +115,38 @@ def _open_source(path: str) -> Any:
     return path
 
 
+def _check_url(path: str) -> None:
+    try:
+        exists = url_exists(path)
+    except (ImportError, OSError, ValueError) as error:  # a protocol that is unknown, or whose package is missing
+        raise CheckpointError(
+            f"checkpoint {path!r} cannot be reached: {_reason(error)}. Check the protocol, install the package that "
+            "fsspec names for it, or copy the file here."
+        ) from error
+    if not exists:
+        raise CheckpointError(f"checkpoint {path!r} does not exist.")
+
+
 def _empty(path: str) -> str:
     return f"checkpoint {path!r} is empty (0 bytes): the save that made it was cut off. Use an older checkpoint."
 
 
 def _verify(path: str, source: Any, sums: bool = True) -> None:
     """Check the zip's table and every CRC: torch writes the sums but does not look at them when it loads."""
-    if _head(source) != b"PK":
-        return  # torch's format before 1.6 has no sums; torch.load says when it is no checkpoint at all
+    head = _head(source)
+    if not head.startswith(b"PK"):
+        if _LEGACY_MAGIC in head:
+            return  # torch's format before 1.6 has no sums
+        raise CheckpointError(
+            f"{path!r} is no checkpoint: torch.save makes a zip archive, and this file begins with {head[:8]!r}."
+        )
     try:
         with zipfile.ZipFile(source) as archive:
             damaged = archive.testzip() if sums else None
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except Exception as error:  # a damaged table makes zipfile raise almost anything
         raise CheckpointError(
-            f"checkpoint {path!r} is truncated or damaged ({error}): its copy or its save did not finish. "
+            f"checkpoint {path!r} is truncated or damaged ({_reason(error)}): its copy or its save did not finish. "
             "Use an older checkpoint, or copy the file again."
         ) from error
     if damaged is not None:
@@ -134,6 +164,6 @@ def _verify(path: str, source: Any, sums: bool = True) -> None:
 
 def _head(source: Any) -> bytes:
     if isinstance(source, io.BytesIO):
-        return source.getvalue()[:2]
+        return source.getvalue()[:16]
     with open(source, "rb") as file:
-        return file.read(2)
+        return file.read(16)

@@ -64,14 +64,17 @@ class CheckpointManager:
                 MMLogger.get_current_instance().warning("skipped a checkpoint that cannot be read: %s", error)
                 continue
             is_regular = path.name.startswith(("epoch_", "iter_"))
-            ranked.append((int(meta["iter"]), int(meta.get("epoch", 0)), is_regular, str(path)))
+            ranked.append((int(meta["iter"]), int(meta.get("epoch") or 0), is_regular, str(path)))
         return [path for *_, path in sorted(ranked, reverse=True)]
 
     def _files(self) -> list[Path]:
         folders = {self.folder}
         hint = self.folder / HINT
-        if hint.is_file():  # checkpoints may lie in another out_dir, which only the hint knows
-            folders.add(Path(hint.read_text(encoding="utf-8").strip()).parent)
+        named = hint.read_text(encoding="utf-8").strip() if hint.is_file() else ""
+        # Checkpoints may lie in another out_dir, which only the hint knows. When this folder has the file that is
+        # named, it was moved or copied here, and what lies at the old place may be another run's by now.
+        if named and not (self.folder / Path(named).name).is_file():
+            folders.add(Path(named).parent)
         return [path for folder in folders if folder.is_dir() for path in folder.glob("*.pth")]
 
     def latest(self) -> str | None:

@@ -47,11 +47,11 @@ def load_weights(
     state = revised(weights_of(checkpoint), revise_keys)
     own = model.state_dict()
     wrong_shape = [
-        f"{name}: {tuple(value.shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
+        f"{name}: {_shape(value)} in the checkpoint, {_shape(own[name])} in the model"
         for name, value in state.items()
-        if name in own and isinstance(value, torch.Tensor) and value.shape != own[name].shape
+        if name in own and _shape(value) != _shape(own[name])
     ]
-    usable = OrderedDict((k, v) for k, v in state.items() if k in own and v.shape == own[k].shape)
+    usable = OrderedDict((k, v) for k, v in state.items() if k in own and _shape(v) == _shape(own[k]))
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     if own and not usable:
@@ -63,12 +63,20 @@ def load_weights(
         usable._metadata = state._metadata  # type: ignore[attr-defined]
     problems = _report(missing, unexpected, wrong_shape)
     if problems and strict:
-        raise CheckpointError(f"strict loading into {type(model).__name__} failed:\n{problems}")
+        raise CheckpointError(
+            f"strict loading into {type(model).__name__} failed:\n{problems}\nA resume needs the model that the "
+            "checkpoint was made with. To take over only what fits, use load_from without resume (strict=False)."
+        )
     model.load_state_dict(usable, strict=False)
     if problems:
         MMLogger.get_current_instance().warning(
             "%d of %d weights were loaded into %s:\n%s", len(usable), len(own), type(model).__name__, problems
         )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    """The shape of a tensor; what a module's get_extra_state() gave need not be one."""
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else "no tensor"
 
 
 def _some(names: list[str]) -> str:

@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A .py, .yaml or .json config.")]
-WorkDir = Annotated[str | None, typer.Option(help="Folder of checkpoints and logs [work_dirs/<name of the config>].")]
+WorkDir = Annotated[
+    str | None, typer.Option(help="Folder of checkpoints and logs (work_dirs/ and the name of the config).")
+]
 CfgOptions = Annotated[
     list[str] | None,
     typer.Option("--cfg-options", metavar="K=V ...", help="Override settings, as in optim_wrapper.optimizer.lr=0.01."),
@@ -46,7 +48,11 @@ def train(
     """Train what CONFIG describes. Ctrl-C stops after the running iteration, saves, and says how to resume."""
     from trainwright.cli.train import TrainOptions, train_config
 
-    train_config(TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or []))
+    try:
+        train_config(TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or []))
+    except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
+        typer.echo(str(stop), err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command("test")
@@ -78,11 +84,9 @@ def run() -> None:
     """
     try:
         app(normalised(sys.argv[1:]), standalone_mode=True)
-    except Interrupted as stop:
-        typer.echo(str(stop), err=True)
-        sys.exit(130)
     except TrainwrightError as error:
         if os.environ.get("TRAINWRIGHT_TRACEBACK") == "1":
             traceback.print_exc()
-        typer.secho(f"error: {error}", err=True, fg="red")
+        notes = getattr(error, "__notes__", [])
+        typer.secho("\n".join([f"error: {error}", *notes]), err=True, fg="red")
         sys.exit(1)

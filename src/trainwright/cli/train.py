@@ -83,8 +83,8 @@ def _summary(runner: Any, options: TrainOptions) -> list[str]:
     curves = _draw(runner)
     if curves is not None:
         lines.append(f"Curves: {curves}")
-    lines.append(f"To train on, raise {'max_epochs' if runner.by_epoch else 'max_iters'} and resume:")
     unit = "max_epochs" if runner.by_epoch else "max_iters"
+    lines.append(f"To train on, raise {unit} and resume (schedules that have ended keep their last value):")
     total = (runner.max_epochs if runner.by_epoch else runner.max_iters) * 2
     lines.append(f"  {_resume_command(options, runner.work_dir, f'train_cfg.{unit}={total}')}")
     return lines
@@ -111,6 +111,9 @@ def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = No
     words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
     words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
     words += ["--launcher", options.launcher] if options.launcher != "none" else []
-    overrides = [*options.cfg_options, *([extra] if extra else [])]
+    overrides = list(options.cfg_options)
+    if extra:
+        key = extra.partition("=")[0]
+        overrides = [*(item for item in overrides if item.partition("=")[0] != key), extra]
     words += ["--cfg-options", *overrides] if overrides else []
     return shlex.join(words)

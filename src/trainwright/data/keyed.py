@@ -154,6 +154,11 @@ class KeyedDataLoader(DataLoader[Any]):
         self._position = (self.epoch, self._converted(state))
         self._resume = True
 
+    def reseed(self, before: int, now: int) -> None:
+        """Use the seed `now` where `before` was used, here and in the samplers."""
+        for owner in (self, *self._seeded_samplers()):
+            owner.seed = now if owner.seed == before else owner.seed
+
     def _converted(self, state: dict[str, Any]) -> int:
         consumed, before, now = state["consumed_batches"], state.get("samples_per_step"), self._samples_per_step()
         size, old_size = 0 if self._iterable else len(self.dataset), state.get("num_samples")  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def run_iter(ctx: RunContext, phase: Phase, step: Step, index: int, batch: Any) 
             call(host, index, batch, outputs)
         return
     clock.completing = Completing.ITERATION
-    if clock.iter == hooks.wake_at:
+    if clock.iter >= hooks.wake_at:
         hooks.let_sleep(clock.iter)
     for call in calls[phase.after_iter]:
         call(host, index, batch, outputs)

@@ -14,6 +14,7 @@ from trainwright.engine.hook import Hook, is_periodic, overrides
 from trainwright.engine.priority import get_priority
 
 Call = Callable[..., Any]
+NEVER = 2**62  # an iteration that no run reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class HookTable:
         self.calls: dict[Event, tuple[Call, ...]] = dict.fromkeys(Event, ())
         self._dialect = dialect
         # At this iteration a sleeping hook must be asked again; see Hook.next_train_iter.
-        self.wake_at: int | None = None
+        self.wake_at = NEVER
         self._events = {name: event for event, name in dialect.points.items()}
         self._after_train_iter: list[tuple[Call | None, Call]] = []  # (next_train_iter of a periodic hook, call)
 
@@ -105,19 +106,18 @@ class HookTable:
             if event is Event.AFTER_TRAIN_ITER:
                 asks = [hook.next_train_iter if is_periodic(hook) else None for hook in taking_part]
                 self._after_train_iter = list(zip(asks, bound, strict=True))
-        self.wake_at = None
+        self.wake_at = NEVER
 
     def let_sleep(self, iteration: int) -> None:
         """Leave out of AFTER_TRAIN_ITER the hooks that have nothing to do at ``iteration``, until one of them has."""
         awake: list[Call] = []
-        wake_at: int | None = None
+        wake_at = NEVER
         for ask, call in self._after_train_iter:
             due = None if ask is None else ask(self.host)
             if due is None or due <= iteration:
                 awake.append(call)
             if due is not None:
-                next_look = max(due, iteration + 1)
-                wake_at = next_look if wake_at is None else min(wake_at, next_look)
+                wake_at = min(wake_at, max(due, iteration + 1))
         self.calls[Event.AFTER_TRAIN_ITER] = tuple(awake)
         self.wake_at = wake_at
 

@@ -214,6 +214,8 @@ def _defines(hook: object, name: str) -> bool:
 def is_periodic(hook: object) -> bool:
     """Whether the answer of ``next_train_iter`` speaks for the hook's after_train_iter."""
     definers = [_definer(hook, name) for name in ("next_train_iter", "after_train_iter")]
+    if definers[1] is Hook:  # it takes part through the generic method
+        definers[1] = _definer(hook, "_after_iter")
     mro = type(hook).__mro__
     return definers[0] is not Hook and None not in definers and mro.index(definers[0]) <= mro.index(definers[1])
 

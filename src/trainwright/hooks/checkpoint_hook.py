@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
-from trainwright.engine import Hook
+from trainwright.engine import NEVER, Hook
 from trainwright.registry import HOOKS
 from trainwright.state import Clock
 
 GREATER_KEYS = ("acc", "top", "AR@", "auc", "precision", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
 LESS_KEYS = ("loss",)
-NEVER = 2**62  # an iteration that no run reaches
 Rule = Literal["greater", "less"]
 
 
@@ -126,7 +125,7 @@ class CheckpointHook(Hook):
     def _make_bests(self, save_best: Any, rule: Any) -> list[Best]:
         if save_best is None:
             return []
-        names = [save_best] if isinstance(save_best, str) else list(save_best)
+        names = list(save_best) if isinstance(save_best, (list, tuple)) else [save_best]
         if not all(isinstance(name, str) for name in names):
             raise ConfigTypeError(f"CheckpointHook save_best must be a metric's name or a list of them: {save_best!r}.")
         if "auto" in names and len(names) > 1:
@@ -183,7 +182,7 @@ class CheckpointHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Save the best; not after a validation outside training."""
-        if not self.bests or not metrics or runner.ctx.hub.get_info("loop_stage") != "val" or not runner.is_training:
+        if not self.bests or not metrics or not runner.is_training:
             return
         if self.auto_best and self.bests[0].metric == "auto":
             metric = next(iter(metrics))
@@ -227,8 +226,13 @@ class CheckpointHook(Hook):
         manager = runner.checkpoints(self.out_dir)
         manager.point_to(path, runner.work_dir)
         for old in gone:
-            manager.remove(old)
+            if self._is_own(old):
+                manager.remove(old)
         return path
+
+    def _is_own(self, path: str) -> bool:
+        """Whether ``path`` lies in this run's folder: one resumed from elsewhere leaves what it came from alone."""
+        return os.path.realpath(os.path.dirname(path)) == os.path.realpath(self.out_dir)
 
     def _save_best(self, runner: Any, best: Best, value: float) -> None:
         if not best.improves(value):
@@ -240,7 +244,7 @@ class CheckpointHook(Hook):
         best.score, best.path = value, path
         self._mirror(runner)
         self._save(runner, name)
-        if old is not None and old != path:
+        if old is not None and old != path and self._is_own(old):
             runner.checkpoints(self.out_dir).remove(old)
         runner.logger.info("The best checkpoint with %.4f %s is saved to %s.", value, best.metric, name)
 

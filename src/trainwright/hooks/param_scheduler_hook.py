@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
-from trainwright.engine import Hook
+from trainwright.engine import NEVER, Hook
 from trainwright.registry import HOOKS
-
-NEVER = 2**62  # an iteration that no run reaches
 
 
 @HOOKS.register_module()

@@ -66,8 +66,10 @@ def writable_dir(path: str | os.PathLike[str], knob: str) -> Path:
     probe = folder / f"{TMP_PREFIX}probe-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise WorkDirError(
             f"{knob} {str(folder)!r} cannot be written: {error.strerror or error}. Checkpoints and logs go there, "

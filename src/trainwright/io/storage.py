@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
 def is_url(path: str) -> bool:
-    """Whether ``path`` names a storage by protocol, such as ``s3://bucket/key``; ``file://`` counts too."""
-    head, separator, _ = path.partition("://")
-    return bool(separator) and head.isidentifier()
+    """Whether ``path`` names a storage by protocol, such as ``s3://bucket/key`` or ``simplecache::s3://bucket/key``;
+    ``file://`` counts too."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+._:-]*://", path) is not None
 
 
 def url_exists(path: str) -> bool:

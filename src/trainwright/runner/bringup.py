@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -48,11 +48,9 @@ def closing(runner: Any) -> Iterator[None]:
         runner.logger.close_files()
 
 
-def runner_arguments(cfg: Config) -> dict[str, Any]:
+def runner_arguments(cfg: Config, constructor: Callable[..., Any]) -> dict[str, Any]:
     """The constructor's arguments in a config; a key that looks like a misspelt one is refused."""
-    from trainwright.runner.runner import Runner
-
-    names = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
+    names = [name for name in inspect.signature(constructor).parameters if name != "cfg"]
     problems = []
     for key in cfg:
         if key in names or key in OTHER_KEYS:
@@ -114,6 +112,13 @@ def prepare_training(runner: Any) -> None:
     if not runner._has_loaded:
         strategy.init_model_weights()
     runner.load_or_resume()
+    if clock.max_iters is not None and clock.iter >= clock.max_iters:
+        runner.logger.info(
+            "nothing is left to train: iteration %d of %d; raise %s to train on",
+            clock.iter,
+            clock.max_iters,
+            "max_epochs" if runner.by_epoch else "max_iters",
+        )
     runner.optim_wrapper.initialize_count_status(strategy.unwrapped_model, clock.iter, clock.max_iters or -1)
     runner.ctx.stop.may_interrupt = lambda: all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
     strategy.compile(spec["compile"])
@@ -129,7 +134,7 @@ def _watch_gradients(runner: Any) -> None:
 
 def _holds_no_gradients(wrapper: Any) -> bool:
     """Whether an accumulation window has just ended. Gradients are not saved, so a resume inside one is not exact."""
-    return bool(wrapper.should_update()) if wrapper.inner_count else True
+    return not getattr(wrapper, "inner_count", 0) or bool(wrapper.should_update())
 
 
 def run_training(runner: Any) -> None:

@@ -11,6 +11,8 @@ from trainwright.base.text import did_you_mean
 from trainwright.checkpoint import check_file
 from trainwright.data.builder import checked_options
 from trainwright.registry import Registry, argument_errors
+from trainwright.runner.builders import merge_default_hooks
+from trainwright.runner.hooking import DEFAULT_HOOKS
 from trainwright.strategies import Randomness, check_launcher
 
 Spec = Mapping[str, Any]
@@ -67,6 +69,7 @@ def _attempt(check: Callable[..., Any], *args: Any) -> list[Exception]:
 def _check_settings(spec: Spec) -> list[Exception]:
     problems = _attempt(check_launcher, spec["launcher"])
     problems += _attempt(Randomness.from_cfg, spec["randomness"] or {})
+    problems += _attempt(merge_default_hooks, DEFAULT_HOOKS, spec["default_hooks"])
     for key in spec["env_cfg"] or {}:
         if key not in _ENV_KEYS:
             problems.append(
@@ -162,7 +165,10 @@ def _loop_classes(spec: Spec) -> Iterable[Row]:
     cfg = spec["train_cfg"]
     if isinstance(cfg, dict):
         default = "EpochBasedTrainLoop" if cfg.get("by_epoch", True) else "IterBasedTrainLoop"
-        yield "train_cfg", _without(cfg, "by_epoch"), registry.LOOPS, ("runner", "dataloader"), default
+        settings = _without(cfg, "by_epoch")
+        if "type" not in cfg and "max_epochs" in cfg:
+            settings = _without(settings, "max_iters")  # both are a problem that is reported in its own words
+        yield "train_cfg", settings, registry.LOOPS, ("runner", "dataloader"), default
     for name, default in (("val", "ValLoop"), ("test", "TestLoop")):
         yield f"{name}_cfg", spec[f"{name}_cfg"], registry.LOOPS, ("runner", "dataloader", "evaluator"), default
 

@@ -147,7 +147,12 @@ class FactsMixin(RunnerParts):
         return self._specs["test_evaluator"] if loop is None else loop.evaluator
 
     def dump_config(self) -> None:
-        """Write the config to ``work_dir`` under its own name (``timestamp.py`` when it came from no file)."""
+        """Write the config to ``work_dir`` under its own name (``timestamp.py`` when it came from no file).
+
+        A runner that was made from objects, without a config, has nothing to write.
+        """
+        if not len(self.cfg):
+            return
         name = f"{self.timestamp}.py" if self.cfg.filename is None else Path(self.cfg.filename).stem + ".py"
         atomic_write_text(os.path.join(self.work_dir, name), self.cfg.pretty_text)
         self.visualizer.add_config(self.cfg)

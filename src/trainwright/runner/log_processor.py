@@ -87,7 +87,8 @@ class LogProcessor:
         parts += [f"{name}: {shown.pop(name):.{self.num_digits}f}" for name in times if name in shown]
         memory = peak_memory_mb(runner.strategy.device)
         parts.append(f"memory: {memory}")
-        parts += [f"{name}: {self._text(value)}" for name, value in shown.items()]
+        # Metrics of an evaluation come with its end; until then the histories hold those of the one before.
+        parts += [f"{name}: {self._text(value)}" for name, value in shown.items() if mode == "train" or "loss" in name]
         if mode == "train":
             clock = runner.ctx.clock
             tag["epoch"] = clock.epoch + 1

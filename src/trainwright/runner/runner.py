@@ -107,7 +107,7 @@ class Runner(BuildMixin, CheckpointMixin):
         self.logger = self.strategy.logger
         self.ctx = RunContext(self.strategy.experiment_name, HookTable(self))
         self.message_hub = self.ctx.hub
-        self._load_from, self._resume = load_from, resume
+        self._load_from, self._resume = self._specs["load_from"], self._specs["resume"]
         self._has_loaded = False
         self._loops: dict[str, Any] = {}
         self._pending_streams: dict[str, Any] | None = None
@@ -162,7 +162,7 @@ class Runner(BuildMixin, CheckpointMixin):
         ConfigError.
         """
         cfg = _as_config(cfg)
-        return cls(cfg=cfg, **bringup.runner_arguments(cfg))
+        return cls(cfg=cfg, **bringup.runner_arguments(cfg, Runner))
 
     def train(self) -> nn.Module:
         """Train; returns the model.

@@ -16,7 +16,7 @@ class FiresEvents(Protocol):
 
     host: Any
     calls: Any
-    wake_at: int | None
+    wake_at: int
 
     def let_sleep(self, iteration: int) -> None:
         """Leave out the hooks that have nothing to do at ``iteration``."""

@@ -37,7 +37,10 @@ class MessageHub:
 
     @classmethod
     def get_instance(cls, name: str) -> MessageHub:
-        """The hub of that name, made when there is none."""
+        """The hub of that name: of a run that is open, or one kept under it, made when there is none."""
+        for hub in cls._active:
+            if hub.name == name:
+                return hub
         if name not in cls._named:
             cls._named[name] = cls(name)
         return cls._named[name]

@@ -70,6 +70,7 @@ class MetricStore:
         self._clock = clock
         self._fold_rows = fold_rows
         self._tables: dict[tuple[str, ...], list[_Row]] = {}  # (prefix, *names) -> rows
+        self._rivals: dict[tuple[str, ...], list[list[_Row]]] = {}  # tables that share a name with this one
         self._chunks: list[_Chunk] = []
 
     def put(self, prefix: str, values: Mapping[str, Any], count: float = 1) -> None:
@@ -80,14 +81,17 @@ class MetricStore:
         row: list[Any] = [self._clock.iter, count]
         for name, value in values.items():
             kind = type(value)
-            if kind is torch.Tensor and value.is_cpu and not value.is_leaf and not value.dim():
+            if kind is torch.Tensor and not value.is_leaf and value._base is None and value.is_cpu and not value.dim():
                 # Just made by autograd, on the CPU, in this iteration: nobody will write into it again.
                 row.append(value.detach())
             else:
                 row.append(value if kind is float else self._kept(prefix, name, value))
-        rows = self._tables.get((prefix, *values))
+        key = (prefix, *values)
+        rows = self._tables.get(key)
         if rows is None:
             rows = self.rows(prefix, *values)
+        if self._rivals and any(other and other[-1][0] == row[0] for other in self._rivals.get(key, ())):
+            self.fold()  # the same name again in this iteration, among other names: chunks keep the order
         rows.append(row)
         if len(rows) >= self._fold_rows:
             self.fold()
@@ -107,7 +111,14 @@ class MetricStore:
     def rows(self, prefix: str, *names: str) -> list[_Row]:
         """The waiting rows of these names, for a caller on the hot path that appends ``(iteration, 1, *numbers)``
         itself. Such a caller folds the store when the list reaches 4096 rows. It is the same list for good."""
-        return self._tables.setdefault((prefix, *names), [])
+        key = (prefix, *names)
+        if key not in self._tables:
+            own = self._tables[key] = []
+            for other, waiting in self._tables.items():
+                if waiting is not own and other[0] == prefix and not set(names).isdisjoint(other[1:]):
+                    self._rivals.setdefault(key, []).append(waiting)
+                    self._rivals.setdefault(other, []).append(own)
+        return self._tables[key]
 
     def fold(self) -> None:
         """Turn the waiting rows into a chunk, column by column; work for the device only."""
@@ -187,6 +198,8 @@ class MetricStore:
     @staticmethod
     def _number(full: str, value: Any) -> float:
         try:
+            if isinstance(value, (str, bytes)):
+                raise TypeError
             return float(value)
         except (TypeError, ValueError) as error:
             raise TrainwrightError(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainwright import dist
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint import CheckpointManager, load_weights, read_file, write_file
@@ -58,13 +59,25 @@ class BaseStrategy(ABC):
         env["launcher"] = env.get("launcher") or "none"
         self.environment = setup_environment(**env)
         self.set_randomness(**self._randomness)
-        stamp = self.environment.timestamp
-        self._experiment_name = stamp if experiment_name is None else f"{experiment_name}_{stamp}"
-        self._log_dir = str(writable_dir(os.path.join(self._work_dir, stamp), "work_dir"))
+        self._timestamp = self._claim_log_dir(experiment_name)
+        self._log_dir = os.path.join(self._work_dir, self._timestamp)
+        self._experiment_name = _named(experiment_name, self._timestamp)
         self.logger = self.build_logger(**(log_kwargs or {}))
         self._auto_scale_lr = auto_scale_lr
         self.dispatch_kwargs: dict[str, Any] = {}
         self._prepared = False
+
+    def _claim_log_dir(self, experiment_name: str | None) -> str:
+        """Make the log folder and return its name: the time stamp, with a number behind it where another run that began
+        in the same second has it already, or has a logger of that name in this process."""
+        stamp = [self.environment.timestamp]
+        if self.rank == 0:
+            taken = 0
+            while not _claimed(os.path.join(self._work_dir, stamp[0]), _named(experiment_name, stamp[0])):
+                taken += 1
+                stamp[0] = f"{self.environment.timestamp}_{taken}"
+        dist.broadcast_object_list(stamp)
+        return stamp[0]
 
     @property
     def work_dir(self) -> str:
@@ -108,8 +121,8 @@ class BaseStrategy(ABC):
 
     @property
     def timestamp(self) -> str:
-        """When the run began, ``YYYYmmdd_HHMMSS``."""
-        return self.environment.timestamp
+        """When the run began, ``YYYYmmdd_HHMMSS``; ``_1`` and so on follows for a further run of the same second."""
+        return self._timestamp
 
     @property
     def randomness(self) -> dict[str, Any]:
@@ -366,6 +379,7 @@ class BaseStrategy(ABC):
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and "optimizer" in checkpoint:
             self.load_optim_state_dict(checkpoint["optimizer"])
+            self._hold_gradients(checkpoint.get("gradients", {}))
         if resume_param_scheduler and getattr(self, "param_schedulers", None) and "param_schedulers" in checkpoint:
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
         return checkpoint
@@ -387,13 +401,28 @@ class BaseStrategy(ABC):
         self.write_tree(filename, tree)
 
     def state_tree(self, save_optimizer: bool = True, save_param_scheduler: bool = True) -> dict[str, Any]:
-        """What a strategy owns of a checkpoint: weights, optimizer, schedulers, accumulation phase."""
+        """What a strategy owns of a checkpoint: weights, optimizer, gradients of an open accumulation window, schedulers."""
         tree: dict[str, Any] = {"state_dict": self.model_state_dict()}
         if save_optimizer and hasattr(self, "optim_wrapper"):
             tree["optimizer"] = self.optim_state_dict()
+            if gradients := self._held_gradients():
+                tree["gradients"] = gradients
         if save_param_scheduler and getattr(self, "param_schedulers", None):
             tree["param_schedulers"] = self.scheduler_state_dict()
         return tree
+
+    def _held_gradients(self) -> dict[str, torch.Tensor]:
+        """Gradients of an accumulation window that is not full yet, by parameter; of one process only, since ranks hold
+        different ones."""
+        if self.world_size > 1 or all(not w.inner_count or w.should_update() for w in self._wrappers()):
+            return {}
+        named = self.unwrapped_model.named_parameters()
+        return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}
+
+    def _hold_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self.unwrapped_model.named_parameters():
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter.device, copy=True)
 
     def read_tree(self, filename: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
         """A state tree as this strategy lays it out; here a single file."""
@@ -403,3 +432,18 @@ class BaseStrategy(ABC):
         """Publish a state tree; here as a single file, written by rank 0."""
         if self.rank == 0:
             write_file(filename, tree)
+
+
+def _named(experiment_name: str | None, stamp: str) -> str:
+    return stamp if experiment_name is None else f"{experiment_name}_{stamp}"
+
+
+def _claimed(folder: str, logger_name: str) -> bool:
+    """Make ``folder`` unless it, or a logger of that name, is there."""
+    if MMLogger.check_instance_created(logger_name):
+        return False
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        return False
+    return True

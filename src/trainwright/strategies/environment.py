@@ -65,7 +65,7 @@ def check_launcher(launcher: str) -> None:
     if launcher not in LAUNCHERS:
         raise ConfigError(
             f"launcher {launcher!r} is not available; available: {', '.join(map(repr, LAUNCHERS))}."
-            f"{did_you_mean(launcher, LAUNCHERS)}"
+            f"{did_you_mean(launcher, LAUNCHERS)} This version trains in one process: leave the launcher out."
         )
 
 

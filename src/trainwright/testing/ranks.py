@@ -74,6 +74,8 @@ def _rank_main(
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
     try:
         torch_dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world_size)
+        # A rank that has nothing to do with the others could be gone before they have connected to it.
+        torch_dist.barrier()
         sender.send(("", func(*args)))
         torch_dist.destroy_process_group()
     except BaseException:  # noqa: BLE001 - handed to the parent, which raises it

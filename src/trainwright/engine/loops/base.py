@@ -43,9 +43,17 @@ def length_or_none(loader: Any) -> int | None:
         return None
 
 
+def no_batch_error() -> ConfigError:
+    """What to raise for a training loader that gives nothing."""
+    return ConfigError(
+        "train_dataloader has no batch: its dataset is empty, or smaller than one batch with drop_last=True, or it can "
+        "be read only once."
+    )
+
+
 def positive_int(value: Any, name: str) -> int:
     """``value`` as a positive whole number, or a ConfigError that names the setting."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:
         raise ConfigTypeError(f"{name} must be a whole number, but got {value!r}. Set train_cfg=dict({name}=...).")
     if value <= 0:
         raise ConfigError(f"{name} must be at least 1, but got {value}. Set train_cfg=dict({name}=...).")

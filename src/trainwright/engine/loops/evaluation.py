@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from logging import DEBUG
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from trainwright.base.logs import print_log
 from trainwright.engine.core import SpanEnd, open_phase, run_iter, run_span
 from trainwright.engine.events import Phase
-from trainwright.engine.loops.base import BaseLoop
+from trainwright.engine.loops.base import BaseLoop, length_or_none
 from trainwright.registry import LOOPS
 
 
@@ -32,7 +33,7 @@ class EvalLoop(BaseLoop):
         dataset = getattr(self.dataloader, "dataset", None)
         metainfo = getattr(dataset, "metainfo", None)
         if metainfo is None:
-            print_log(f"{type(dataset).__name__} has no metainfo: evaluator and visualizer get none.", level=10)
+            print_log(f"{type(dataset).__name__} has no metainfo: evaluator and visualizer get none.", "current", DEBUG)
         else:
             self.evaluator.dataset_meta = metainfo
             runner.visualizer.dataset_meta = metainfo
@@ -53,9 +54,9 @@ class EvalLoop(BaseLoop):
         return metrics
 
     def _n_samples(self) -> int:
-        """Size of the dataset; of a loader without one, the number of outputs seen."""
-        dataset = getattr(self.dataloader, "dataset", None)
-        return self._n_seen if dataset is None else len(dataset)
+        """Size of the dataset; where there is none or it has no length, the number of outputs seen."""
+        size = length_or_none(getattr(self.dataloader, "dataset", None))
+        return self._n_seen if size is None else size
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration: before_*_iter, the step and ``evaluator.process``, after_*_iter."""
@@ -67,7 +68,7 @@ class EvalLoop(BaseLoop):
         with torch.autocast(strategy.device.type) if self.fp16 else nullcontext():
             outputs = step(data_batch)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self._n_seen += len(outputs)
+        self._n_seen += length_or_none(outputs) or 0
         return outputs
 
 

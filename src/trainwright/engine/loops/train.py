@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from trainwright.base.errors import ConfigError
 from trainwright.engine.core import SpanEnd, open_phase, run_iter, run_span
 from trainwright.engine.events import Phase
-from trainwright.engine.loops.base import BaseLoop, length_or_none, positive_int
+from trainwright.engine.loops.base import BaseLoop, length_or_none, no_batch_error, positive_int
 from trainwright.engine.loops.intervals import ValSchedule
 from trainwright.registry import LOOPS
 from trainwright.state import Clock, Completing, RunContext, StopAt, rng
@@ -101,33 +100,57 @@ class TrainLoop(BaseLoop):
     def _units_done(self) -> int:
         raise NotImplementedError
 
+    def _units_planned(self) -> int | None:
+        raise NotImplementedError
+
     def _enter_epoch(self, epoch: int) -> Iterator[Any]:
         """The batches of ``epoch`` from the saved position on."""
         loader = self.dataloader
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        batches: Iterator[Any] = iter(loader)
         if self.batches_to_drop:
-            self.runner.logger.warning(
-                "resuming in the middle of an epoch: %d batches are read and dropped, because %s cannot jump to a "
-                "position. A loader that the engine builds (train_dataloader=dict(...)) can.",
-                self.batches_to_drop,
-                type(loader).__name__,
-            )
+            return self._replayed(loader)
+        batches: Iterator[Any] = iter(loader)
+        return batches
+
+    def _replayed(self, loader: Any) -> Iterator[Any]:
+        """The batches behind ``batches_to_drop``; reading those leaves the random streams as they are."""
+        self.runner.logger.warning(
+            "resuming in the middle of an epoch: %d batches are read and dropped, because %s cannot jump to a "
+            "position. A loader that the engine builds (train_dataloader=dict(...)) can.",
+            self.batches_to_drop,
+            type(loader).__name__,
+        )
+        streams = rng.capture()
+        batches: Iterator[Any] = iter(loader)
         while self.batches_to_drop and next(batches, self) is not self:
             self.batches_to_drop -= 1
         self.batches_to_drop = 0
+        rng.restore(streams)
         return batches
+
+    def _validates_after(self, done: int) -> bool:
+        """Whether validation follows when ``done`` units are finished."""
+        return self.runner.val_loop is not None and self.schedule.due(done, self._units_planned())
+
+    def _validate_after_resume(self) -> None:
+        """The validation that was due when the checkpoint was saved, if it is due with the settings of now too."""
+        self.clock.val_due &= self._validates_after(self._units_done())
+        if self.clock.val_due:
+            self._validate()
 
     def _validate(self) -> None:
         """Run the validation loop; an interrupt inside it leaves ``clock.val_due`` set.
 
-        The random streams are put back afterwards, so that training is the same with and without validation: a run
-        that resumes from a checkpoint saved before it does not repeat it. Not so with ``randomness.keyed`` False.
+        The random streams are put back afterwards, so that training is the same with and without validation. Not so
+        with ``randomness.keyed`` False.
         """
         self.clock.val_due = True
-        streams = rng.capture() if self.runner.strategy.keyed else None
-        self.runner.val_loop.run()
+        streams = self.ctx.training_streams = rng.capture() if self.runner.strategy.keyed else None
+        try:
+            self.runner.val_loop.run()
+        finally:
+            self.ctx.training_streams = None
         if streams is not None:
             rng.restore(streams)
         if not self.ctx.stop.now:
@@ -162,24 +185,28 @@ class EpochBasedTrainLoop(TrainLoop):
         clock.epoch_length = length_or_none(self.dataloader)
         clock.max_iters = None if clock.epoch_length is None else clock.max_epochs * clock.epoch_length
         if clock.epoch_length == 0:
-            raise ConfigError(
-                "train_dataloader has no batch: its dataset is empty, or smaller than one batch with drop_last=True."
-            )
+            raise no_batch_error()
+
+        clock.validates_next = lambda: clock.completing is Completing.EPOCH and self._validates_after(clock.epoch + 1)
 
     def _units_done(self) -> int:
         return self.clock.epoch
+
+    def _units_planned(self) -> int | None:
+        return self.clock.max_epochs
 
     def run(self) -> Any:
         """Train to the last epoch or until stopped; returns the model."""
         clock, stop = self.clock, self.ctx.stop
         with open_phase(self.ctx, Phase.TRAIN):
-            if clock.val_due and self.runner.val_loop is not None:
-                self._validate()
-            while clock.epoch < self._max_epochs and not stop.requested:  # type: ignore[operator]
+            self._validate_after_resume()
+            while clock.epoch < self._max_epochs and not stop.between_epochs:  # type: ignore[operator]
+                epoch = clock.epoch
                 self.run_epoch()
+                clock.val_due = clock.epoch > epoch and self._validates_after(clock.epoch)
                 if stop.now:
                     break
-                if self.runner.val_loop is not None and self.schedule.due(clock.epoch, clock.max_epochs):
+                if clock.val_due:
                     self._validate()
         return self.runner.model
 
@@ -194,6 +221,8 @@ class EpochBasedTrainLoop(TrainLoop):
         end = run_span(ctx, self._enter_epoch(clock.epoch), iterate, start=clock.inner_iter)
         if end is SpanEnd.STOP:
             return
+        if clock.inner_iter == 0 and not overridden:
+            raise no_batch_error()
         clock.completing = Completing.EPOCH
         ctx.hooks.fire(Phase.TRAIN.after_epoch)
         clock.close_epoch()
@@ -224,12 +253,20 @@ class IterBasedTrainLoop(TrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
-        self.clock.max_epochs = 1
-        self.clock.max_iters = positive_int(max_iters, "max_iters")
-        self.clock.epoch_length = None
+        clock = self.clock
+        clock.max_epochs = 1
+        clock.max_iters = positive_int(max_iters, "max_iters")
+        clock.epoch_length = None
+
+        clock.validates_next = lambda: (
+            clock.completing is Completing.ITERATION and self._validates_after(clock.iter + 1)
+        )
 
     def _units_done(self) -> int:
         return self.clock.iter
+
+    def _units_planned(self) -> int | None:
+        return self.clock.max_iters
 
     def run(self) -> Any:
         """Train to the last iteration or until stopped; returns the model."""
@@ -242,15 +279,15 @@ class IterBasedTrainLoop(TrainLoop):
             self._seed_sampler(data_epoch)
         with open_phase(ctx, Phase.TRAIN):
             ctx.hooks.fire(Phase.TRAIN.before_epoch)
-            if clock.val_due and self.runner.val_loop is not None:
-                self._validate()
+            self._validate_after_resume()
             ctx.hooks.let_sleep(clock.iter)
             overridden = type(self).run_iter is not IterBasedTrainLoop.run_iter
             batches, entered_at = self._enter_epoch(data_epoch), -1
-            while clock.iter < self._max_iters and not ctx.stop.requested:  # type: ignore[operator]
+            while clock.iter < self._max_iters and not ctx.stop.between_epochs:  # type: ignore[operator]
                 self.runner.model.train()
                 iterate = (lambda _, batch: self.run_iter(batch)) if overridden else self._iterate()
                 end = run_span(ctx, batches, iterate, self._iters_to_validation(), start=clock.iter)
+                clock.val_due = end is not SpanEnd.EXHAUSTED and self._validates_after(clock.iter)
                 if ctx.stop.now:
                     break
                 if end is SpanEnd.EXHAUSTED:
@@ -259,7 +296,7 @@ class IterBasedTrainLoop(TrainLoop):
                         self._next_pass(data_epoch + 1, entered_at),
                         clock.iter,
                     )
-                elif self.runner.val_loop is not None and self.schedule.due(clock.iter, clock.max_iters):
+                elif clock.val_due:
                     self._validate()
             if not ctx.stop.interrupts:
                 clock.completing = Completing.EPOCH
@@ -281,9 +318,7 @@ class IterBasedTrainLoop(TrainLoop):
         resume) the loader is empty.
         """
         if entered_at == self.clock.iter:
-            raise ConfigError(
-                "train_dataloader has no batch: its dataset is empty, or smaller than one batch with drop_last=True."
-            )
+            raise no_batch_error()
         self._seed_sampler(data_epoch)
         return self._enter_epoch(data_epoch)
 

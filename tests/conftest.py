@@ -1,0 +1,37 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from trainwright.base.logs import MMLogger
+from trainwright.visualization import Visualizer
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Random streams, global torch settings, the working folder, loggers and visualizers are as before each test."""
+    streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    folder, default_dtype = os.getcwd(), torch.get_default_dtype()
+    named = {cls: dict(cls._instance_dict) for cls in (MMLogger, Visualizer)}
+    threads = set(threading.enumerate())
+    yield
+    for cls, before in named.items():
+        for name, instance in list(cls._instance_dict.items()):
+            if before.get(name) is not instance:
+                instance.close()
+                cls._instance_dict.pop(name, None)
+    random.setstate(streams[0])
+    np.random.set_state(streams[1])
+    torch.set_rng_state(streams[2])
+    os.chdir(folder)
+    assert torch.get_default_dtype() == default_dtype
+    left = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
+    assert not left, f"threads left running: {left}"
