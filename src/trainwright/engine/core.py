@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from trainwright.engine.events import Event, Phase
-from trainwright.state import Completing, RunContext
+from trainwright.state import Completing, RunContext, StopAt
 
 Step = Callable[[Any], Any]
 
@@ -51,11 +51,12 @@ def run_span(
     iterate: Callable[[int, Any], None],
     limit: int | None = None,
     start: int = 0,
+    boundary: StopAt = StopAt.ITERATION,
 ) -> SpanEnd:
     """Pull up to ``limit`` batches (all when None) and call ``iterate(index, batch)`` for each, index from ``start``.
 
-    The time that the pull took is left in ``ctx.data_time_s``. The stop flag is checked at the boundary after each
-    iteration, so a batch that was pulled is always used.
+    The time that the pull took is left in ``ctx.data_time_s``. The stop flag is checked after each iteration, which is
+    a ``boundary`` of that kind, so a batch that was pulled is always used.
     """
     stop = ctx.stop
     index, end = start, None if limit is None else start + limit
@@ -68,7 +69,7 @@ def run_span(
         ctx.data_time_s = perf_counter() - pulled
         iterate(index, batch)
         index += 1
-        if stop.now:
+        if stop.at is not None and stop.ends(boundary):
             return SpanEnd.STOP
     return SpanEnd.LIMIT
 

@@ -133,7 +133,7 @@ def _watch_gradients(runner: Any) -> None:
 
 
 def _holds_no_gradients(wrapper: Any) -> bool:
-    """Whether an accumulation window has just ended. Gradients are not saved, so a resume inside one is not exact."""
+    """Whether an accumulation window has just ended: inside one every process holds gradients of its own."""
     return not getattr(wrapper, "inner_count", 0) or bool(wrapper.should_update())
 
 

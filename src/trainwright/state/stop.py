@@ -46,12 +46,15 @@ class StopFlag:
     @property
     def now(self) -> bool:
         """Whether the run is to end at this iteration boundary."""
-        return self.at is StopAt.ITERATION and self._is_whole()
+        return self.ends(StopAt.ITERATION)
 
     @property
     def between_epochs(self) -> bool:
         """Whether the run is to end at this boundary, which is one of epochs too."""
-        return self.at is not None and self._is_whole()
+        return self.ends(StopAt.EPOCH)
 
-    def _is_whole(self) -> bool:
+    def ends(self, boundary: StopAt) -> bool:
+        """Whether the run is to end here, at a boundary of that kind."""
+        if self.at is None or self.at > boundary:
+            return False
         return not self.interrupts or self.may_interrupt is None or self.may_interrupt()

@@ -401,7 +401,8 @@ class BaseStrategy(ABC):
         self.write_tree(filename, tree)
 
     def state_tree(self, save_optimizer: bool = True, save_param_scheduler: bool = True) -> dict[str, Any]:
-        """What a strategy owns of a checkpoint: weights, optimizer, gradients of an open accumulation window, schedulers."""
+        """What a strategy owns of a checkpoint: weights, optimizer, schedulers, gradients of an open accumulation
+        window."""
         tree: dict[str, Any] = {"state_dict": self.model_state_dict()}
         if save_optimizer and hasattr(self, "optim_wrapper"):
             tree["optimizer"] = self.optim_state_dict()
@@ -414,7 +415,8 @@ class BaseStrategy(ABC):
     def _held_gradients(self) -> dict[str, torch.Tensor]:
         """Gradients of an accumulation window that is not full yet, by parameter; of one process only, since ranks hold
         different ones."""
-        if self.world_size > 1 or all(not w.inner_count or w.should_update() for w in self._wrappers()):
+        is_open = any(getattr(w, "inner_count", 0) and not w.should_update() for w in self._wrappers())
+        if not is_open or self.world_size > 1:
             return {}
         named = self.unwrapped_model.named_parameters()
         return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}

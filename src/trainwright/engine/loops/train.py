@@ -17,8 +17,6 @@ from trainwright.state import Clock, Completing, RunContext, StopAt, rng
 class TrainLoop(BaseLoop):
     """What both training loops share: counters on the clock, the validation schedule, the place to resume from."""
 
-    _stop_at = StopAt.EPOCH
-
     def __init__(
         self, runner: Any, dataloader: Any, val_begin: int, val_interval: int, dynamic: Sequence[tuple[int, int]] | None
     ) -> None:
@@ -93,7 +91,7 @@ class TrainLoop(BaseLoop):
     @stop_training.setter
     def stop_training(self, value: bool) -> None:
         if value:
-            self.ctx.stop.request("stop_training was set", self._stop_at)
+            self.ctx.stop.request("stop_training was set", StopAt.EPOCH)
         else:
             self.ctx.stop.clear()
 
@@ -241,8 +239,6 @@ class IterBasedTrainLoop(TrainLoop):
     A subclass may override ``run_iter``.
     """
 
-    _stop_at = StopAt.ITERATION
-
     def __init__(
         self,
         runner: Any,
@@ -286,7 +282,9 @@ class IterBasedTrainLoop(TrainLoop):
             while clock.iter < self._max_iters and not ctx.stop.between_epochs:  # type: ignore[operator]
                 self.runner.model.train()
                 iterate = (lambda _, batch: self.run_iter(batch)) if overridden else self._iterate()
-                end = run_span(ctx, batches, iterate, self._iters_to_validation(), start=clock.iter)
+                limit = self._iters_to_validation()
+                # Every iteration ends a unit here: what waits for the end of an epoch stops the span too.
+                end = run_span(ctx, batches, iterate, limit, start=clock.iter, boundary=StopAt.EPOCH)
                 clock.val_due = end is not SpanEnd.EXHAUSTED and self._validates_after(clock.iter)
                 if ctx.stop.now:
                     break
