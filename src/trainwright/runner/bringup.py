@@ -22,7 +22,15 @@ from trainwright.runner.progress import live_progress
 from trainwright.state import StopFlag, rng
 
 # Keys of a config file that no constructor argument has, and that something else reads.
-OTHER_KEYS = ("custom_imports", "runner_type", "vis_backends", "tta_model", "tta_pipeline", "filename")
+OTHER_KEYS = (
+    "custom_imports",
+    "runner_type",
+    "model_wrapper_cfg",
+    "vis_backends",
+    "tta_model",
+    "tta_pipeline",
+    "filename",
+)
 
 
 @contextmanager
@@ -82,6 +90,8 @@ def log_start(runner: Any) -> None:
         strategy.seed,
         strategy.work_dir,
     )
+    if runner.cfg.get("model_wrapper_cfg") is not None:
+        runner.logger.info("model_wrapper_cfg has no effect with one process")
     names = ", ".join(f"{type(hook).__name__} ({priority_name(hook.priority)})" for hook in runner.hooks)
     runner.logger.info("hooks in order: %s", names or "none")
     runner.logger.debug("hooks by event:\n%s", runner.get_hooks_info())

@@ -19,6 +19,9 @@ from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
 
+_ENV_CFG: dict[str, Any] = {"dist_cfg": {"backend": "nccl"}}
+_RANDOMNESS: dict[str, Any] = {"seed": None}
+
 
 @RUNNERS.register_module()
 class Runner(BuildMixin, CheckpointMixin):
@@ -82,17 +85,16 @@ class Runner(BuildMixin, CheckpointMixin):
         load_from: str | None = None,
         resume: bool | str = False,
         launcher: str = "none",
-        env_cfg: dict[str, Any] | None = None,
+        env_cfg: dict[str, Any] = _ENV_CFG,
         log_processor: Any = None,
         log_level: int | str = "INFO",
         visualizer: Any = None,
         default_scope: str = "mmengine",
-        randomness: dict[str, Any] | None = None,
+        randomness: dict[str, Any] = _RANDOMNESS,
         experiment_name: str | None = None,
         cfg: Any = None,
         strategy: BaseStrategy | dict[str, Any] | None = None,
         compile: bool | dict[str, Any] | None = None,
-        model_wrapper_cfg: dict[str, Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.cfg = _as_config(cfg)
