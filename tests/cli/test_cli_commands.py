@@ -180,3 +180,21 @@ def test_an_iteration_based_run_and_runner_type(command, project):
     assert "Trained 5 iterations." in out
     assert "raise max_iters and resume" in out
     assert "train_cfg.max_iters=10" in out
+
+
+def test_the_summary_of_a_loop_of_the_users_names_no_setting_of_ours(tmp_path):
+    from trainwright.cli.train import TrainOptions, _summary
+    from trainwright.engine.loops import BaseLoop
+    from trainwright.runner import Runner
+    from trainwright.testing.toys import toy_config
+
+    class OwnLoop(BaseLoop):
+        def run(self):
+            return self.runner.model
+
+    changes = {"train_cfg": {"type": OwnLoop}, "val_dataloader": None, "val_cfg": None, "val_evaluator": None}
+    runner = Runner.from_cfg(toy_config(tmp_path, **changes))
+    runner.train()
+    *_, hint, command = _summary(runner, TrainOptions("own.py", None, None, False, False, "none", []))
+    assert hint == "To train on, resume:"
+    assert command.endswith("--resume")

@@ -75,7 +75,8 @@ class CheckpointManager:
         # named, it was moved or copied here, and what lies at the old place may be another run's by now.
         if named and not (self.folder / Path(named).name).is_file():
             folders.add(Path(named).parent)
-        return [path for folder in folders if folder.is_dir() for path in folder.glob("*.pth")]
+        patterns = {"*.pth", f"*{Path(named).suffix}"} if Path(named).suffix else {"*.pth"}
+        return [path for folder in folders if folder.is_dir() for p in patterns for path in folder.glob(p)]
 
     def latest(self) -> str | None:
         """The most advanced checkpoint whose checksums hold; what is skipped is logged with the reason."""

@@ -214,14 +214,15 @@ class CheckpointHook(Hook):
         # The hook's own state goes into the file too, so the new file is counted in before it is written. What must go
         # is deleted only after the file is durable and the hint points to it.
         path = os.path.join(self.out_dir, name)
-        before = list(self.retention.saved)
+        before, last = list(self.retention.saved), self.last_ckpt
         gone = self.retention.add(path)
         self.last_ckpt = path
         self._mirror(runner)
         try:
             self._save(runner, name)
         except BaseException:
-            self.retention.saved = before
+            self.retention.saved, self.last_ckpt = before, last
+            self._mirror(runner)
             raise
         manager = runner.checkpoints(self.out_dir)
         manager.point_to(path, runner.work_dir)
@@ -240,10 +241,15 @@ class CheckpointHook(Hook):
         progress = runner.ctx.clock.as_completed()
         regular = self.filename_tmpl.format(progress.epoch if self.by_epoch else progress.iter)
         name = f"best_{best.metric.replace('/', '_')}_{regular}"
-        path, old = os.path.join(self.out_dir, name), best.path
+        path, old, old_score = os.path.join(self.out_dir, name), best.path, best.score
         best.score, best.path = value, path
         self._mirror(runner)
-        self._save(runner, name)
+        try:
+            self._save(runner, name)
+        except BaseException:
+            best.score, best.path = old_score, old
+            self._mirror(runner)
+            raise
         if old is not None and old != path and self._is_own(old):
             runner.checkpoints(self.out_dir).remove(old)
         runner.logger.info("The best checkpoint with %.4f %s is saved to %s.", value, best.metric, name)

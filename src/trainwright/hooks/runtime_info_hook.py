@@ -79,7 +79,9 @@ class RuntimeInfoHook(Hook):
                 f"optim_wrapper.get_lr() must return a dict of lists, but gave {type(rates).__name__}: does your "
                 "optimizer constructor return an OptimWrapper or an OptimWrapperDict?"
             )
-        plain = getattr(type(wrapper), "get_lr", None) is BaseOptimWrapper.get_lr and list(rates) == ["lr"]
+        # A rate that is a tensor is changed in place by schedulers: the store must copy it.
+        plain = list(rates) == ["lr"] and not isinstance(rates["lr"][0], torch.Tensor)
+        plain = plain and getattr(type(wrapper), "get_lr", None) is BaseOptimWrapper.get_lr
         return wrapper.optimizer if plain else None
 
     def after_train(self, runner: Any) -> None:

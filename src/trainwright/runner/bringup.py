@@ -97,12 +97,12 @@ def log_start(runner: Any) -> None:
     runner.logger.debug("hooks by event:\n%s", runner.get_hooks_info())
 
 
-def prepare_training(runner: Any) -> None:
-    """Loops, optimizer, schedulers, weights, checkpoint, compile: everything up to the first event of training.
+def build_training(runner: Any) -> None:
+    """Training loop, optimizer wrapper and schedulers, as far as they are not there yet: a resume puts state into them.
 
-    BEFORE_RUN comes before loading, so that hooks which prepare for a loaded state (EMA) can.
+    A wrapper or schedulers that the user assigned to the runner are taken as they are.
     """
-    strategy, spec = runner.strategy, runner._specs
+    strategy, spec, own = runner.strategy, runner._specs, runner.optim_wrapper
     loop = runner.train_loop
     clock = runner.ctx.clock
     strategy.dispatch_kwargs.update(
@@ -111,17 +111,30 @@ def prepare_training(runner: Any) -> None:
         max_iters=clock.max_iters,
         train_micro_batch_size_per_gpu=getattr(loop.dataloader, "batch_size", None),
     )
-    if runner.optim_wrapper is None:
-        runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"])
-        _watch_gradients(runner)
+    if own is None or own is not getattr(strategy, "optim_wrapper", None):
+        runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"] if own is None else own)
         strategy.scale_lr()
-        if spec["param_scheduler"] is not None:
-            runner.param_schedulers = strategy.attach_schedulers(spec["param_scheduler"])
+    _watch_gradients(runner)
+    wished = spec["param_scheduler"] if runner.param_schedulers is None else runner.param_schedulers
+    if wished is not None and wished is not getattr(strategy, "param_schedulers", None):
+        runner.param_schedulers = strategy.attach_schedulers(wished)
+
+
+def prepare_training(runner: Any) -> None:
+    """Loops, optimizer, schedulers, weights, checkpoint, compile: everything up to the first event of training.
+
+    BEFORE_RUN comes before loading, so that hooks which prepare for a loaded state (EMA) can. Weights are initialised
+    and loaded the first time only: a second train() goes on from where the first one ended.
+    """
+    strategy, clock = runner.strategy, runner.ctx.clock
+    runner.ctx.stop.clear()  # before any hook runs: one may ask for a stop in before_run
+    build_training(runner)
     _ = runner.val_loop
     runner.call_hook("before_run")
     if not runner._has_loaded:
         strategy.init_model_weights()
-    runner.load_or_resume()
+        runner.load_or_resume()
+        runner._has_loaded = True
     if clock.max_iters is not None and clock.iter >= clock.max_iters:
         runner.logger.info(
             "nothing is left to train: iteration %d of %d; raise %s to train on",
@@ -131,7 +144,7 @@ def prepare_training(runner: Any) -> None:
         )
     runner.optim_wrapper.initialize_count_status(strategy.unwrapped_model, clock.iter, clock.max_iters or -1)
     runner.ctx.stop.may_interrupt = lambda: all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
-    strategy.compile(spec["compile"])
+    strategy.compile(runner._specs["compile"])
     runner.model = strategy.model
 
 
@@ -150,7 +163,6 @@ def _holds_no_gradients(wrapper: Any) -> bool:
 def run_training(runner: Any) -> None:
     """The loop, with Ctrl-C turned into a stop flag; an interrupted run is saved and Interrupted is raised."""
     stop: StopFlag = runner.ctx.stop
-    stop.clear()
     if runner._pending_streams is not None:
         rng.restore(runner._pending_streams)
         runner._pending_streams = None

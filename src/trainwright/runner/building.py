@@ -86,11 +86,12 @@ class BuildMixin(RunnerParts):
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
         """Scale the learning rates of ``optim_wrapper`` by real over base batch size, when enabled.
 
-        Call it after the wrapper was built and before the schedulers are.
+        Call it after the wrapper was built and before the schedulers are. None scales nothing.
         """
+        if not auto_scale_lr or not auto_scale_lr.get("enable", False):
+            return
         strategy = self.strategy
         strategy._auto_scale_lr, strategy.optim_wrapper = auto_scale_lr, optim_wrapper
-        strategy.dispatch_kwargs.setdefault(
-            "train_micro_batch_size_per_gpu", self._loops["train"].dataloader.batch_size
-        )
+        loader = self._loop("train").dataloader
+        strategy.dispatch_kwargs.setdefault("train_micro_batch_size_per_gpu", loader.batch_size)
         strategy.scale_lr()

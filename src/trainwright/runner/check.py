@@ -70,6 +70,7 @@ def _check_settings(spec: Spec) -> list[Exception]:
     problems = _attempt(check_launcher, spec["launcher"])
     problems += _attempt(Randomness.from_cfg, spec["randomness"] or {})
     problems += _attempt(merge_default_hooks, DEFAULT_HOOKS, spec["default_hooks"])
+    problems += _attempt(_check_auto_scale_lr, spec["auto_scale_lr"] or {})
     for key in spec["env_cfg"] or {}:
         if key not in _ENV_KEYS:
             problems.append(
@@ -78,6 +79,17 @@ def _check_settings(spec: Spec) -> list[Exception]:
                 )
             )
     return problems
+
+
+def _check_auto_scale_lr(cfg: dict[str, Any]) -> None:
+    known = ("enable", "base_batch_size")
+    for key in cfg:
+        if key not in known:
+            raise ConfigError(
+                f"auto_scale_lr has no setting {key!r}; it takes {' and '.join(known)}.{did_you_mean(key, known)}"
+            )
+    if cfg.get("enable") and "base_batch_size" not in cfg:
+        raise ConfigError(f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for.")
 
 
 def _check_train_cfg(spec: Spec) -> list[Exception]:

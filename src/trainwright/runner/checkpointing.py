@@ -9,6 +9,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
+from trainwright.runner import bringup
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
 from trainwright.state import Stateful, plain_items, rng
@@ -124,6 +125,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if not self.is_training and self._loops.get("train") is None and self._specs["train_cfg"] is None:
             self.load_checkpoint(filename, map_location="cpu", strict=True)
             return
+        with bringup.scoped(self):  # val() or the user may ask before train() has built what the state belongs to
+            bringup.build_training(self)
 
         def check(tree: dict[str, Any]) -> None:
             if not isinstance(tree.get("meta"), dict) or "iter" not in tree["meta"] or "state_dict" not in tree:

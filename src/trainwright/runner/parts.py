@@ -36,6 +36,10 @@ class RunnerParts:
     _randomness_cfg: dict[str, Any]
     _earlier_log_dirs: list[str]
 
+    def _loop(self, name: str) -> Any:
+        """The loop ``train``, ``val`` or ``test``, built when first asked for; None when there is none."""
+        raise NotImplementedError
+
     @property
     def log_dirs(self) -> list[str]:
         """The log folders of this training, relative to ``work_dir``: one for each part between two resumes."""

@@ -56,7 +56,8 @@ class Runner(BuildMixin, CheckpointMixin):
             function of (seed, epoch, index), so that a resume is exact; False gives MMEngine's numbers.
         experiment_name: Default is the time stamp.
         cfg: The full config, for the record.
-        strategy: How parameters are placed: a BaseStrategy, or ``dict(type=...)``.
+        strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy. A built one brings its own work_dir,
+            experiment_name, launcher, env_cfg, randomness, log_level and auto_scale_lr, and those here are not used.
         compile: True or options of torch.compile; also read from ``cfg['compile']``.
 
     Raises:
@@ -106,6 +107,8 @@ class Runner(BuildMixin, CheckpointMixin):
             check_runner_args(self._specs)
         self._randomness_cfg = dict(randomness or {"seed": None})
         self.strategy = self._make_strategy(strategy)
+        if self.strategy is strategy:
+            self._randomness_cfg = dict(strategy.randomness)
         self.logger = self.strategy.logger
         self.ctx = RunContext(self.strategy.experiment_name, HookTable(self))
         self.message_hub = self.ctx.hub

@@ -377,12 +377,23 @@ class BaseStrategy(ABC):
         checkpoint = self.load_checkpoint(
             filename, map_location="cpu" if map_location == "default" else map_location, strict=True, callback=callback
         )
-        if resume_optimizer and hasattr(self, "optim_wrapper") and "optimizer" in checkpoint:
+        if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
             self._hold_gradients(checkpoint.get("gradients", {}))
-        if resume_param_scheduler and getattr(self, "param_schedulers", None) and "param_schedulers" in checkpoint:
+        scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
+        if scheduled and self._holds(checkpoint, "param_schedulers", filename):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
         return checkpoint
+
+    def _holds(self, checkpoint: dict[str, Any], part: str, filename: str) -> bool:
+        if part not in checkpoint:
+            self.logger.warning(
+                "%s was saved without %s: its state begins anew, so training does not go on as it would have. "
+                "CheckpointHook(save_optimizer=True, save_param_scheduler=True), the default, saves both.",
+                filename,
+                part,
+            )
+        return part in checkpoint
 
     def save_checkpoint(
         self,
