@@ -63,7 +63,7 @@ def test_what_cannot_be_imported_says_why(folder, imports, messages):
     with pytest.raises(ImportError) as info:
         Config.fromfile(path)
     assert isinstance(info.value, CustomImportError)
-    assert str(info.value).startswith(f"{path}: ")
+    assert str(info.value).startswith(f"{path}:1: ")
     assert all(message in str(info.value) for message in messages)
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.lazy import LazyObject
 from trainwright.config.config_dict import ConfigDict
 from trainwright.config.dump import format_config, format_data
-from trainwright.config.imports import import_custom
-from trainwright.config.merge import expand_options, merge
-from trainwright.config.reader import ALL_SUFFIXES, ReadOptions, read_file, read_string
+from trainwright.config.imports import import_custom, refuse_custom
+from trainwright.config.merge import expand_options, merge, option_keys
+from trainwright.config.reader import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
+from trainwright.config.sources import Override, SourceFile
+
+if TYPE_CHECKING:
+    from trainwright.config.provenance import Origin
 
 RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
 
@@ -29,9 +37,11 @@ class Config:
 
     _cfg_dict: ConfigDict
     _filename: str | None
-    _text: str
+    _text: str | None
     _env_variables: dict[str, str]
-    _files: list[str]
+    _source: SourceFile | None
+    _overrides: list[Override]
+    _imported_names: set[str]
     _format_python_code: bool
 
     def __init__(
@@ -57,7 +67,9 @@ class Config:
             _filename=path,
             _text=cfg_text or "",
             _env_variables=dict(env_variables or {}),
-            _files=[] if path is None else [path],
+            _source=None,
+            _overrides=[],
+            _imported_names=set(),
             _format_python_code=format_python_code,
         )
 
@@ -71,22 +83,36 @@ class Config:
         use_environment_variables: bool = True,
         lazy_import: bool | None = None,
         format_python_code: bool = True,
+        *,
+        trusted: bool = True,
     ) -> Config:
         """Read a `.py`, `.yaml`, `.yml` or `.json` config with its bases.
 
-        `use_predefined_variables` and `use_environment_variables` switch the substitution of `{{ fileDirname }}` and
-        its like and of `{{ $NAME:default }}`. `import_custom_modules` governs `.py` files only, whose `custom_imports`
-        are imported; a data file never imports: one with `custom_imports` is refused unless this is False, which keeps
-        the key as data. `lazy_import=True`, the import syntax, is refused. `format_python_code=False` keeps each key
-        of `pretty_text` on one line.
+        A `.py` file has the text syntax (`_base_ = "./base.py"`) or the import syntax (`with read_base(): from .base
+        import *`, and imports of classes, which are not imported before they are built); a base may have the other.
+
+        Args:
+            filename: Path of the file.
+            use_predefined_variables: Substitute `{{ fileDirname }}` and its like, in text syntax and data files.
+            import_custom_modules: Import what `custom_imports` names. A data file never imports: one with
+                `custom_imports` is refused unless this is False, which keeps the key as data.
+            use_environment_variables: Substitute `{{ $NAME:default }}`.
+            lazy_import: True reads the file in the import syntax, False it and its bases in the text syntax, in which
+                imports run at once; None goes by what stands in each file.
+            format_python_code: False keeps each key of `pretty_text` on one line.
+            trusted: False runs nothing of the file: literals, variables and bases are read, and whatever would need
+                to be run is an error that names its line. Bases must lie below the nearest folder `configs` above the
+                file, else below the current folder or beside the file. The environment is not read.
+
+        Raises:
+            ConfigError: The file or a base cannot be read; `filename` and `lineno` tell where.
         """
         path = os.fspath(filename)
-        if lazy_import:
-            raise ConfigError("lazy_import=True asks for the import syntax, which this version does not read", path)
-        result = read_file(path, ReadOptions(use_predefined_variables, use_environment_variables))
-        cfg = cls(result.tree, result.text, path, result.env, format_python_code)
-        vars(cfg)["_files"] = result.files
-        if import_custom_modules:
+        options = ReadOptions(use_predefined_variables, use_environment_variables, lazy_import)
+        cfg = cls._from_result(read_file(path, options, trusted), path, format_python_code)
+        if import_custom_modules and not trusted:
+            refuse_custom(cfg)
+        elif import_custom_modules:
             import_custom(cfg)
         return cfg
 
@@ -98,18 +124,55 @@ class Config:
         if file_format not in ALL_SUFFIXES:
             raise ConfigError(f"file_format must be one of {', '.join(ALL_SUFFIXES)}, got {file_format!r}")
         result = read_string(cfg_str, file_format, ReadOptions(predefined_variables=False))
-        cfg = cls(result.tree, cfg_str, None, result.env)
+        cfg = cls._from_result(result, None, True)
         if file_format == ".py":
             import_custom(cfg)
         return cfg
 
+    @classmethod
+    def _from_result(cls, result: ReadResult, path: str | None, wrap: bool) -> Config:
+        for key in RESERVED_KEYS:
+            if key in result.tree:
+                origin = _trace(result.source, (), (key,))
+                place = (origin.file, origin.line) if origin is not None else (result.source.path, None)
+                raise ConfigError(f"{key!r} is an attribute of Config and cannot be a key: rename it", *place)
+        cfg = cls(result.tree, "", path, result.env, wrap)
+        vars(cfg).update(_source=result.source, _text=None, _imported_names=set(result.hidden))
+        return cfg
+
+    @staticmethod
+    def auto_argparser(description: str | None = None) -> tuple[ArgumentParser, Config]:
+        """A parser whose options are the keys of the config that the first argument names, and that config.
+
+        `--model.depth 50` takes a value of the type that the config has there; a flag stands for True; a list takes
+        several values of the type of its first item.
+        """
+        from trainwright.config.options import auto_argparser
+
+        return auto_argparser(Config.fromfile, description)
+
     # -- overriding and writing ----------------------------------------------------------------------------------------
-    def merge_from_dict(self, options: Mapping[str, Any], allow_list_keys: bool = True) -> None:
+    def merge_from_dict(
+        self, options: Mapping[str, Any], allow_list_keys: bool = True, *, label: str = "merge_from_dict"
+    ) -> None:
         """Override by dotted keys: `{"model.depth": 50, "pipeline.0.size": 32}`.
 
         With `allow_list_keys` a number selects an item of a list. `_delete_=True` in a dict replaces what was there.
+        `label` says where the options come from, for whoever asks for the origin of a value.
         """
-        vars(self)["_cfg_dict"] = merge(expand_options(options), self._cfg_dict, allow_list_keys)
+        tree = merge(expand_options(options), self._cfg_dict, allow_list_keys)
+        overrides = [Override(keys, value, label) for keys, value in option_keys(options, tree)]
+        vars(self).update(_cfg_dict=tree, _overrides=[*self._overrides, *overrides])
+
+    @staticmethod
+    def diff(cfg1: str | Config, cfg2: str | Config) -> str:
+        """What differs between two configs or config files, by meaning: a tree of the leaves that changed, each with
+        its old and its new value. "" when nothing does.
+        """
+        from trainwright.config.diff import diff, render
+
+        trees = [(Config.fromfile(cfg) if isinstance(cfg, str) else cfg)._to_lazy_dict() for cfg in (cfg1, cfg2)]
+        return render(diff(*trees))
 
     def dump(self, file: str | os.PathLike[str] | None = None) -> str | None:
         """Write the config to `file`, in the format of its suffix; without `file`, return the text (in the format it
@@ -119,7 +182,7 @@ class Config:
         suffix = os.path.splitext(path or self._filename or ".py")[1] or ".py"
         if suffix not in ALL_SUFFIXES:
             raise ConfigError(f"a config is written as {', '.join(ALL_SUFFIXES)}; got {path!r}")
-        text = self.pretty_text if suffix == ".py" else format_data(self._cfg_dict, suffix)
+        text = self.pretty_text if suffix == ".py" else format_data(self.to_dict(), suffix)
         if path is None:
             return text
         with open(path, "w", encoding="utf-8") as stream:
@@ -128,12 +191,45 @@ class Config:
 
     @property
     def pretty_text(self) -> str:
-        """The config as Python text that reads back as an equal tree."""
-        return format_config(self._cfg_dict, wrap=self._format_python_code)
+        """The config as Python text that reads back as an equal tree. It depends on nothing else."""
+        return format_config(self._cfg_dict, self._imported(), wrap=self._format_python_code)
 
-    def to_dict(self) -> dict[Any, Any]:
-        """The tree as plain dicts, sharing nothing but leaves."""
-        return self._cfg_dict.to_dict()
+    def to_dict(self, keep_imported: bool = False) -> dict[Any, Any]:
+        """The tree as plain dicts, sharing nothing but leaves; lazy objects as the text of their dotted names.
+
+        Names that the file only imported are left out unless `keep_imported`.
+        """
+        hidden = () if keep_imported else self._imported()
+        return {key: value for key, value in self._cfg_dict.to_dict().items() if key not in hidden}
+
+    def _to_lazy_dict(self, keep_imported: bool = False) -> dict[Any, Any]:
+        """The tree as plain dicts, lazy objects as they are."""
+        hidden = () if keep_imported else self._imported()
+        return {key: value for key, value in self._cfg_dict._to_lazy_dict().items() if key not in hidden}
+
+    def _imported(self) -> set[str]:
+        """Names that were imported and have not been given another value since."""
+        return {name for name in self._imported_names if isinstance(dict.get(self._cfg_dict, name), LazyObject)}
+
+    # -- where it came from --------------------------------------------------------------------------------------------
+    @property
+    def source(self) -> SourceFile | None:
+        """The file it was read from, with its bases."""
+        return self._source
+
+    @property
+    def overrides(self) -> list[Override]:
+        """What was set after reading, by `merge_from_dict`."""
+        return self._overrides
+
+    def origin(self, key: str | Sequence[Any]) -> Origin | None:
+        """The file and line, or the override, that set a value. None when that is not known.
+
+        >>> str(cfg.origin("optim_wrapper.optimizer.lr"))
+        'configs/digits/cnn.py:31'
+        """
+        keys = tuple(_as_key(part) for part in key.split(".")) if isinstance(key, str) else tuple(key)
+        return _trace(self._source, self._overrides, keys)
 
     @property
     def filename(self) -> str | None:
@@ -141,8 +237,11 @@ class Config:
 
     @property
     def text(self) -> str:
-        """The text as read, bases first, each file below its name."""
-        return self._text
+        """The text as read, bases first, each file once and below its name."""
+        if self._text is not None:
+            return self._text
+        files = {file.path: file.text for file in self._source.chain()} if self._source is not None else {}
+        return "".join(f"{path}\n{text}\n" for path, text in files.items())
 
     @property
     def env_variables(self) -> dict[str, str]:
@@ -195,11 +294,34 @@ class Config:
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
         other = type(self).__new__(type(self))
         memo[id(self)] = other
-        vars(other).update(copy.deepcopy(vars(self), memo))
+        vars(other).update(vars(self), _cfg_dict=copy.deepcopy(self._cfg_dict, memo))  # the rest does not change
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self).copy()
+        tree = self._cfg_dict.copy()
+        for key, value in dict.items(self._cfg_dict):
+            if isinstance(value, FunctionType):  # the config's own, which no other process could find
+                dict.pop(tree, key)
+        return {**vars(self), "_cfg_dict": tree, "_text": self.text}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+def _trace(source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...]) -> Origin | None:
+    from trainwright.config.provenance import trace
+
+    return trace(source, overrides, keys)
+
+
+def _as_key(part: str) -> Any:
+    return int(part) if part.isdigit() else part
+
+
+@contextmanager
+def read_base() -> Iterator[None]:
+    """Marks, in the import syntax, the imports that are bases: `with read_base(): from .base import *`.
+
+    The reader takes the block out before it runs the file; outside of a config it does nothing.
+    """
+    yield

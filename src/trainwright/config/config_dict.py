@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
+from trainwright.base.errors import ConfigError
+from trainwright.base.lazy import LazyObject, is_lazy
 from trainwright.base.text import did_you_mean
+
+DELETE_KEY = "_delete_"
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
@@ -14,16 +19,52 @@ _ATOMS = frozenset({str, int, float, bool, type(None)})
 class ConfigDict(dict[Any, Any]):
     """A dict with attribute access. Dicts that are put into it, also within lists and tuples, become ConfigDicts.
 
-    As in MMEngine, `update` merges nested dicts instead of replacing them, and `pop` of a missing key gives None.
+    A LazyObject is built, that is imported, when it is taken out, whichever way; `dict.items(cfg)` and its like show it
+    as it is, and so does everything while a config is read. As in MMEngine, `update` merges nested dicts instead of
+    replacing them, and `pop` of a missing key gives None.
     """
 
     __slots__ = ()
 
+    lazy = False  # True shows LazyObjects everywhere and always, as in MMEngine
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
-        for key, value in dict(*args, **kwargs).items():
-            super().__setitem__(key, to_config(value))
+        plain = not kwargs and len(args) == 1 and isinstance(args[0], dict)
+        for key, value in dict.items(args[0]) if plain else _raw_items(args, kwargs):
+            dict.__setitem__(self, key, value if type(value) in _ATOMS else to_config(value))
 
+    # -- taking out: lazy objects are built ----------------------------------------------------------------------------
+    def build_lazy(self, value: Any) -> Any:
+        """`value`, or what it is built to when it is a LazyObject."""
+        if isinstance(value, LazyObject) and not (self.lazy or is_lazy()):
+            return value.build()
+        return value
+
+    def __getitem__(self, key: Any) -> Any:
+        value = super().__getitem__(key)
+        return value if type(value) is not LazyObject else self.build_lazy(value)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self.build_lazy(super().get(key, default))
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        return self.build_lazy(super().pop(key, default))
+
+    def popitem(self) -> tuple[Any, Any]:
+        key, value = super().popitem()
+        return key, self.build_lazy(value)
+
+    def values(self) -> list[Any]:  # type: ignore[override]
+        return [self.build_lazy(value) for value in super().values()]
+
+    def items(self) -> list[tuple[Any, Any]]:  # type: ignore[override]
+        return [(key, self.build_lazy(value)) for key, value in super().items()]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())  # an __iter__ of its own makes `**cfg` and `dict(cfg)` go through __getitem__
+
+    # -- putting in ----------------------------------------------------------------------------------------------------
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(key, to_config(value))
 
@@ -48,9 +89,6 @@ class ConfigDict(dict[Any, Any]):
     def __dir__(self) -> Iterable[str]:
         return [*super().__dir__(), *(key for key in self if isinstance(key, str))]
 
-    def pop(self, key: Any, default: Any = None) -> Any:
-        return super().pop(key, default)
-
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self:
             self[key] = default
@@ -58,12 +96,22 @@ class ConfigDict(dict[Any, Any]):
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Merge: a dict that meets a dict is merged into it, anything else replaces what was there."""
-        for key, value in dict(*args, **kwargs).items():
-            mine = self.get(key)
+        for key, value in _raw_items(args, kwargs):
+            mine = dict.get(self, key)
             if isinstance(mine, ConfigDict) and isinstance(value, dict):
                 mine.update(value)
             else:
                 self[key] = value
+
+    def merge(self, other: dict[Any, Any]) -> None:
+        """Merge `other` as a config is merged into its base: dicts into dicts, and `_delete_=True` replaces."""
+        merged = _merged(fresh(other), self)
+        self.clear()
+        dict.update(self, dict.items(merged))
+
+    def deepcopy(self) -> ConfigDict:
+        """A copy that shares nothing."""
+        return copy.deepcopy(self)
 
     def __or__(self, other: Any) -> ConfigDict:
         if not isinstance(other, dict):
@@ -83,7 +131,7 @@ class ConfigDict(dict[Any, Any]):
     def copy(self) -> ConfigDict:
         """A shallow copy: nested values are shared."""
         other = type(self)()
-        dict.update(other, self)
+        dict.update(other, dict.items(self))
         return other
 
     __copy__ = copy
@@ -91,16 +139,26 @@ class ConfigDict(dict[Any, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> ConfigDict:
         other = type(self)()
         memo[id(self)] = other
-        for key, value in self.items():
+        for key, value in dict.items(self):
             dict.__setitem__(other, copy.deepcopy(key, memo), copy.deepcopy(value, memo))
         return other
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return type(self), (), None, None, iter(self.items())
+        return type(self), (), None, None, iter(dict.items(self))
 
     def to_dict(self) -> dict[Any, Any]:
-        """The same tree made of plain dicts."""
-        plain = to_plain(self)
+        """The same tree made of plain dicts, lazy objects as the text of their dotted names."""
+        return self._plain(named=True)
+
+    def _to_lazy_dict(self) -> dict[Any, Any]:
+        """The same tree made of plain dicts, lazy objects as they are."""
+        return self._plain(named=False)
+
+    def _plain(self, named: bool) -> dict[Any, Any]:
+        try:
+            plain = to_plain(self, named)
+        except RecursionError as error:
+            raise ConfigError("the config contains itself, or is nested too deep") from error
         assert isinstance(plain, dict)
         return plain
 
@@ -115,36 +173,88 @@ def to_config(value: Any) -> Any:
     return _rebuild(value, to_config)
 
 
-def fresh(value: Any) -> Any:
-    """As `to_config`, but nothing is shared with `value` except its leaves."""
+def fresh(value: Any, limit: int | None = None) -> Any:
+    """As `to_config`, but nothing is shared with `value` except its leaves. What `value` holds in several places
+    becomes several values; with more than `limit` items in all that is an error.
+    """
+    return (_copy if limit is None else _CountingCopy(limit))(value)
+
+
+def _copy(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if isinstance(value, dict):
+    if kind is ConfigDict or isinstance(value, dict):
         other = ConfigDict()
-        for key, item in value.items():
-            dict.__setitem__(other, key, fresh(item))
+        for key, item in dict.items(value):
+            dict.__setitem__(other, key, item if type(item) in _ATOMS else _copy(item))
         return other
-    return _rebuild(value, fresh)
+    return _rebuild(value, _copy)
 
 
-def to_plain(value: Any) -> Any:
-    """`value` with every dict in it a plain dict, nothing shared except leaves."""
-    if type(value) in _ATOMS:
+class _CountingCopy:
+    """`_copy` that gives up: a few lines can describe a tree that no memory holds."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = self.left = limit
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            self._count(len(value))
+            other = ConfigDict()
+            for key, item in dict.items(value):
+                dict.__setitem__(other, key, item if type(item) in _ATOMS else self(item))
+            return other
+        if isinstance(value, (list, tuple)):
+            self._count(len(value))
+            return _rebuild(value, self)
         return value
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
-    return _rebuild(value, to_plain)
+
+    def _count(self, n_items: int) -> None:
+        self.left -= n_items
+        if self.left < 0:
+            raise ConfigError(f"the config holds more than {self.limit:,} items when it is written out")
+
+
+def to_plain(value: Any, named: bool = False) -> Any:
+    """`value` with every dict in it a plain dict, nothing shared but leaves; `named` turns lazy objects into text."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is LazyObject:
+        return value.dotted if named else value
+    if isinstance(value, dict):
+        return {key: to_plain(item, named) for key, item in dict.items(value)}
+    return _rebuild(value, lambda item: to_plain(item, named))
+
+
+def _merged(child: Any, base: Any) -> Any:
+    if not isinstance(child, dict):
+        return child
+    replaces = dict.pop(child, DELETE_KEY, False)
+    if not isinstance(base, dict):
+        return child
+    result = ConfigDict() if replaces else base.copy()
+    for key, value in dict.items(child):
+        dict.__setitem__(result, key, _merged(value, dict.get(result, key)))
+    return result
+
+
+def _raw_items(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """What `dict(*args, **kwargs)` would hold, without building what is lazy."""
+    if len(args) == 1 and isinstance(args[0], dict):
+        return [*dict.items(args[0]), *kwargs.items()]
+    return list(dict(*args, **kwargs).items())
 
 
 def _rebuild(value: Any, convert: Any) -> Any:
     kind = type(value)
     if kind is list:
-        return [convert(item) for item in value]
+        return [item if type(item) in _ATOMS else convert(item) for item in value]
     if kind is tuple:
-        return tuple([convert(item) for item in value])
+        return tuple([item if type(item) in _ATOMS else convert(item) for item in value])
     if isinstance(value, tuple) and hasattr(kind, "_make"):  # a namedtuple takes its items one by one
         return kind._make(convert(item) for item in value)
     if isinstance(value, (list, tuple)):
         return kind(convert(item) for item in value)
-    return value
+    return LazyObject(value.__name__) if kind is ModuleType else value  # a module cannot be copied; its name can

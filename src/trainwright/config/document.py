@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
 from trainwright.config.config_dict import ConfigDict
+from trainwright.config.sources import Syntax
 
 BASE_KEY = "_base_"
+STAR = "*"
+
+
+class BaseRequest(NamedTuple):
+    """A base that a file asks for: `_base_ = "./a.py"`, or `from .a import b as c` within `with read_base():`.
+
+    `imports` has pairs of a name in the base, or "*", and the name it gets; it is None for `_base_`. `block` tells the
+    `with` blocks of a file apart.
+    """
+
+    name: str
+    line: int
+    imports: tuple[tuple[str, str], ...] | None = None
+    block: int = 0
+
+
+class Inherited:
+    """What a file is given: `tree` is its `_base_`, `blocks` the names from each `with read_base():`, `helpers` those
+    among them that are no settings, and `shown` its own path, as its `__file__`.
+    """
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        self.tree = ConfigDict()
+        self.blocks: dict[int, dict[str, Any]] = {}
+        self.helpers: dict[str, Any] = {}
+
+
+class Evaluated(NamedTuple):
+    """What a file makes of that. `hidden` are the names of lazy imports, which are in `tree` too; `helpers` are modules
+    and functions that a file which imports `*` from this one may use, and which are no settings.
+    """
+
+    tree: dict[Any, Any]
+    hidden: frozenset[str] = frozenset()
+    helpers: Mapping[str, Any] = {}
 
 
 class Document(Protocol):
     """A parsed config file whose bases are not read yet."""
 
-    @property
-    def bases(self) -> list[str]:
-        """What `_base_` names, as written."""
+    syntax: Syntax
+    requests: list[BaseRequest]
 
-    @property
-    def base_line(self) -> int | None:
-        """Line of `_base_`, if there is one."""
-
-    def evaluate(self, base: ConfigDict) -> dict[Any, Any]:
-        """The file's own keys, given its merged bases."""
+    def evaluate(self, inherited: Inherited) -> Evaluated:
+        """The file's own keys, given its bases."""
 
 
 def base_list(value: Any, filename: str, lineno: int | None) -> list[str]:
@@ -45,7 +77,7 @@ def base_lookup(base: ConfigDict) -> Callable[[str], Any]:
                 where = ".".join([BASE_KEY, *parts[:i]])
                 hint = did_you_mean(part, node) if isinstance(node, dict) else ""
                 raise ConfigError(f"{{{{ {BASE_KEY}.{dotted} }}}}: there is no key {part!r} in {where}.{hint}")
-            node = node[part]
+            node = dict.__getitem__(node, part)
         return node
 
     return lookup

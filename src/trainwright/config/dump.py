@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from datetime import date, time, timedelta
+from types import FunctionType
 from typing import Any
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.lazy import LazyObject
+from trainwright.config.dump_imports import Imports, is_name
 from trainwright.config.substitute import OPENING
 
 WIDTH = 100
@@ -16,20 +19,28 @@ _INDENT = 4
 _USED_NAMES = frozenset({"dict", "set", "frozenset", "float", "complex", "slice", "range", "globals"})
 
 
-def format_config(tree: Mapping[Any, Any], wrap: bool = True) -> str:
+def format_config(tree: dict[Any, Any], imported: Set[str] = frozenset(), wrap: bool = True) -> str:
     """`tree` as Python config text, in the tree's own order: one assignment a key.
 
-    Keys that cannot be assigned, such as `"a-b"` or `None`, are put at the end by `globals().update`. Classes,
-    functions and other objects that are no plain data are written as the string of their dotted name, and listed in a
-    comment at the top.
+    Lazy objects, and classes and functions that can be imported, are imported at the top, those that the keys
+    `imported` hold under that name; this makes the text import syntax. Keys that cannot be assigned, such as `"a-b"` or
+    `None`, are put at the end by `globals().update`. Other objects that are no plain data are written as the string of
+    their name, and listed in a comment at the top.
     """
-    writer = _Writer(WIDTH if wrap else 0)
+    imports = Imports({*tree, *_USED_NAMES})
+    for name in sorted(imported):
+        imports.bind(name, dict.__getitem__(tree, name))
+    writer = _Writer(WIDTH if wrap else 0, imports)
     lines, awkward = [], {}
     try:
-        for key, value in tree.items():
+        for key, value in dict.items(tree):
+            if key in imported:
+                continue
             if isinstance(key, str) and key.startswith("__"):
                 writer.notes.append(f"{key}: left out, because a name that begins with '__' is no config key")
-            elif _is_name(key) and key not in _USED_NAMES:
+            elif isinstance(value, FunctionType) and not imports.can_import(value):
+                writer.notes.append(f"{key}: left out, because a function of a config is no setting")
+            elif is_name(key) and key not in _USED_NAMES:
                 lines.append(f"{key} = {writer.write(value, 0, len(key) + 3, key)}")
             else:
                 awkward[key] = value
@@ -38,17 +49,19 @@ def format_config(tree: Mapping[Any, Any], wrap: bool = True) -> str:
     except RecursionError as error:
         raise ConfigError("the config contains itself, or is nested too deep, so it cannot be written") from error
     head = ["# Not plain data, written by name:", *(f"#   {note}" for note in writer.notes)] if writer.notes else []
-    return "".join(f"{line}\n" for line in [*head, *lines])
+    imported_lines = [*imports.lines(), ""] if imports.lines() else []
+    return "".join(f"{line}\n" for line in [*head, *imported_lines, *lines])
 
 
 def format_data(tree: Mapping[Any, Any], suffix: str) -> str:
-    """`tree` as JSON or YAML. Objects become their dotted names; JSON has no tuples and sets, so they become lists."""
+    """`tree` as JSON or YAML. Objects become their dotted names. YAML keeps tuples, sets and slices; JSON has only
+    lists and text keys.
+    """
     if suffix == ".json":
-        return json.dumps(_plain_data(tree, keep_sets=False), indent=2, ensure_ascii=False) + "\n"
-    import yaml
+        return json.dumps(_plain_data(tree, keep=False), indent=2, ensure_ascii=False) + "\n"
+    from trainwright.config.yaml_tags import write
 
-    text: str = yaml.safe_dump(_plain_data(tree, keep_sets=True), sort_keys=False, allow_unicode=True)
-    return text
+    return write(_plain_data(tree, keep=True))
 
 
 def dotted_name(value: Any) -> str:
@@ -71,9 +84,10 @@ def quote(text: str) -> str:
 
 
 class _Writer:
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, imports: Imports) -> None:
         self.notes: list[str] = []
         self._width = width
+        self._imports = imports
 
     def write(self, value: Any, indent: int, used: int, path: str) -> str:
         """`value` as an expression: on one line if that fits beside the `used` columns, else one item a line."""
@@ -94,9 +108,10 @@ class _Writer:
     def _items(self, value: Any) -> tuple[str, str, list[tuple[str, Any, Any]]] | None:
         """Brackets and (label, key, item) of a container; None for a leaf."""
         if isinstance(value, Mapping):
-            if all(_is_name(key) for key in value):
-                return "dict(", ")", [(f"{key}=", key, item) for key, item in value.items()]
-            return "{", "}", [(f"{self.write(key, 0, 0, 'key')}: ", key, item) for key, item in value.items()]
+            pairs = dict.items(value) if isinstance(value, dict) else value.items()
+            if all(is_name(key) for key in value):
+                return "dict(", ")", [(f"{key}=", key, item) for key, item in pairs]
+            return "{", "}", [(f"{self.write(key, 0, 0, 'key')}: ", key, item) for key, item in pairs]
         if isinstance(value, list):
             return "[", "]", [("", i, item) for i, item in enumerate(value)]
         if isinstance(value, tuple):
@@ -108,15 +123,36 @@ class _Writer:
         return None
 
     def _flat(self, value: Any) -> str:
-        return _Writer(0).write(value, 0, 0, "")
+        return _Writer(0, self._imports).write(value, 0, 0, "")
 
     def _leaf(self, value: Any, path: str) -> str:
         for kind, write in _LEAVES:
             if isinstance(value, kind):
                 return write(value)
+        if isinstance(value, slice):
+            return f"slice({', '.join(self._flat(part) for part in (value.start, value.stop, value.step))})"
+        if isinstance(value, LazyObject):
+            return self._lazy(value)
+        if isinstance(value, _DATES):
+            name = self._imports.root(LazyObject("datetime"))
+            return repr(value).replace("datetime.", f"{name}.")
+        if self._imports.can_import(value):
+            return self._imports.reference(value)
         kind_name = "class" if isinstance(value, type) else "function" if callable(value) else type(value).__name__
         self.notes.append(f"{path}: {kind_name}")
         return quote(dotted_name(value))
+
+    def _lazy(self, value: LazyObject) -> str:
+        if value._source is None:
+            return self._imports.root(value)
+        source = self._lazy(value._source)
+        if value._call is None:
+            return f"{source}.{value._imported}"
+        args, kwargs = value._call
+        named = [f"{name}={self._flat(item)}" for name, item in kwargs.items() if is_name(name)]
+        others = {name: item for name, item in kwargs.items() if not is_name(name)}
+        parts = [*map(self._flat, args), *named, *([f"**{self._flat(others)}"] if others else [])]
+        return f"{source}({', '.join(parts)})"
 
 
 def _float(value: float) -> str:
@@ -128,43 +164,32 @@ def _complex(value: complex) -> str:
     return f"complex({_float(value.real)}, {_float(value.imag)})"
 
 
-def _slice(value: slice) -> str:
-    return f"slice({_Writer(0).write((value.start, value.stop, value.step), 0, 0, '')[1:-1]})"
-
-
+_DATES = (date, time, timedelta)  # a datetime is a date
 _LEAVES: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     ((bool, type(None), type(...), bytes, range), repr),
     (str, quote),
     (int, int.__repr__),
     (float, _float),
     (complex, _complex),
-    (slice, _slice),
     (set, lambda _: "set()"),
     (frozenset, lambda _: "frozenset()"),
 )
 
 
-def _is_name(key: Any) -> bool:
-    # Not every identifier will do: Python normalises non-ASCII ones, and __debug__ cannot be assigned.
-    return (
-        isinstance(key, str)
-        and key.isascii()
-        and key.isidentifier()
-        and not keyword.iskeyword(key)
-        and key != "__debug__"
-    )
-
-
-def _plain_data(value: Any, keep_sets: bool) -> Any:
+def _plain_data(value: Any, keep: bool) -> Any:
+    """`value` in the types of YAML (`keep`) or JSON."""
     if value is None or isinstance(value, (bool, str)):
         return value if value is None or isinstance(value, bool) else str(value)
     if isinstance(value, (int, float)):
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
-        return {_plain_data(k, keep_sets): _plain_data(v, keep_sets) for k, v in value.items()}
+        return {_plain_data(k, keep): _plain_data(v, keep) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
-        items = sorted((_plain_data(item, keep_sets) for item in value), key=repr)
-        return set(items) if keep_sets else items
+        items = sorted((_plain_data(item, keep) for item in value), key=repr)
+        return set(items) if keep else items
     if isinstance(value, (list, tuple)):
-        return [_plain_data(item, keep_sets) for item in value]
+        items = [_plain_data(item, keep) for item in value]
+        return tuple(items) if keep and isinstance(value, tuple) else items
+    if keep and isinstance(value, (slice, bytes, date)):
+        return value
     return dotted_name(value)

@@ -28,10 +28,11 @@ def import_custom(cfg: Any, allow_data_file: bool = False) -> list[ModuleType]:
         raise ConfigError(
             f"{KEY} is set, but a data file imports nothing. Move it into a .py config, or read the file with "
             "import_custom_modules=False and call import_custom(cfg, allow_data_file=True).",
-            filename,
+            *_place(cfg),
         )
-    names, allow_failed = _checked(custom, filename)
-    folders = [os.path.dirname(file) for file in reversed(getattr(cfg, "_files", ()))]
+    names, allow_failed = _checked(custom, _place(cfg))
+    source = getattr(cfg, "source", None)
+    folders = [os.path.dirname(file.path) for file in reversed(source.chain())] if source is not None else []
     modules = []
     for name in names:
         loaded, error = _try_import(name, folders or [os.getcwd()])
@@ -41,21 +42,37 @@ def import_custom(cfg: Any, allow_data_file: bool = False) -> list[ModuleType]:
             warnings.warn(f"{KEY}: {name!r} failed to import and is left out: {error}", stacklevel=2)
         else:
             raise CustomImportError(
-                f"{KEY} names {name!r}, which cannot be imported. {type(error).__name__}: {error}. "
-                f"Modules are searched in sys.path = {sys.path}",
-                filename,
+                f"{KEY} names {name!r}, which cannot be imported. {type(error).__name__}: {error}."
+                f"{'' if name.endswith('.py') else f' Modules are searched in sys.path = {sys.path}'}",
+                *_place(cfg),
             ) from error
     return modules
 
 
-def _checked(custom: Any, filename: str | None) -> tuple[list[str], bool]:
+def refuse_custom(cfg: Any) -> None:
+    """Raise when a config that is not trusted names modules to import."""
+    if getattr(cfg, "_cfg_dict", cfg).get(KEY):
+        raise ConfigError(
+            f"{KEY} would run the modules it names, and a config that is read with trusted=False runs nothing. Read it "
+            "with import_custom_modules=False to keep the key as data.",
+            *_place(cfg),
+        )
+
+
+def _place(cfg: Any) -> tuple[str | None, int | None]:
+    """File and line of `custom_imports`."""
+    origin = cfg.origin(KEY) if hasattr(cfg, "origin") else None
+    return (origin.file, origin.line) if origin is not None else (getattr(cfg, "filename", None), None)
+
+
+def _checked(custom: Any, place: tuple[str | None, int | None]) -> tuple[list[str], bool]:
     rule = f"{KEY} must be dict(imports=['module', ...], allow_failed_imports=False)"
     if not isinstance(custom, dict) or set(custom) - {"imports", "allow_failed_imports"}:
-        raise ConfigTypeError(f"{rule}, got {custom!r}", filename)
+        raise ConfigTypeError(f"{rule}, got {custom!r}", *place)
     imports = custom.get("imports")
     names = [imports] if isinstance(imports, str) else imports or []
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise ConfigTypeError(f"{rule}, got imports={imports!r}", filename)
+        raise ConfigTypeError(f"{rule}, got imports={imports!r}", *place)
     return list(names), bool(custom.get("allow_failed_imports", False))
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.config.config_dict import ConfigDict
-
-DELETE_KEY = "_delete_"
+from trainwright.config.config_dict import DELETE_KEY, ConfigDict, to_config
 
 
-def merge(child: Mapping[Any, Any], base: ConfigDict, allow_list_keys: bool = False, path: str = "") -> ConfigDict:
+class MergeConflict(ConfigTypeError):
+    """Two values that cannot be merged; `keys` is their path."""
+
+    def __init__(self, message: str, keys: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+def merge(
+    child: dict[Any, Any], base: ConfigDict, allow_list_keys: bool = False, at: tuple[Any, ...] = ()
+) -> ConfigDict:
     """`base` overridden by `child`, as a new dict; neither is changed.
 
     A dict meets a dict: they are merged, unless the child's has `_delete_=True`, which replaces. Anything else
@@ -19,44 +27,49 @@ def merge(child: Mapping[Any, Any], base: ConfigDict, allow_list_keys: bool = Fa
     MMEngine, `_delete_` in a dict that has nothing to delete stays there as a key (building ignores it).
     """
     merged = base.copy()
-    for key, value in child.items():
-        if path and key == DELETE_KEY:
+    for key, value in dict.items(child):
+        if at and key == DELETE_KEY:
             continue
         if isinstance(value, dict) and key in base:
-            merged[key] = _merge_value(value, base[key], allow_list_keys, f"{path}{key}.")
-        else:
-            merged[key] = value
+            value = _merge_value(value, dict.__getitem__(base, key), allow_list_keys, (*at, key))
+        dict.__setitem__(merged, key, to_config(value))
     return merged
 
 
-def _merge_value(child: dict[Any, Any], base: Any, allow_list_keys: bool, path: str) -> Any:
-    if child.get(DELETE_KEY, False):
-        return {key: value for key, value in child.items() if key != DELETE_KEY}
+def _merge_value(child: dict[Any, Any], base: Any, allow_list_keys: bool, at: tuple[Any, ...]) -> Any:
+    if dict.get(child, DELETE_KEY, False):
+        return {key: value for key, value in dict.items(child) if key != DELETE_KEY}
     if isinstance(base, ConfigDict):
-        return merge(child, base, allow_list_keys, path)
+        return merge(child, base, allow_list_keys, at)
     if allow_list_keys and isinstance(base, list):
-        return _merge_list(child, base, path)
-    raise ConfigTypeError(
-        f"{path[:-1]!r} is a dict here but {base!r} of type {type(base).__name__} in the base, so they cannot be "
-        f"merged. To replace the base's value, write {DELETE_KEY}=True into the dict."
+        return _merge_list(child, base, at)
+    raise MergeConflict(
+        f"{_dotted(at)!r} is a dict here but {base!r} of type {type(base).__name__} in the base, so they cannot be "
+        f"merged. To replace the base's value, write {DELETE_KEY}=True into the dict.",
+        at,
     )
 
 
-def _merge_list(child: dict[Any, Any], base: list[Any], path: str) -> list[Any]:
+def _merge_list(child: dict[Any, Any], base: list[Any], at: tuple[Any, ...]) -> list[Any]:
     merged = list(base)
-    for key, value in child.items():
-        index = _index(key, base, path[:-1])
+    for key, value in dict.items(child):
+        index = _index(key, base, at)
         nested = isinstance(value, dict)
-        merged[index] = _merge_value(value, base[index], True, f"{path}{key}.") if nested else value
+        merged[index] = _merge_value(value, base[index], True, (*at, key)) if nested else value
     return merged
 
 
-def _index(key: Any, base: list[Any], path: str) -> int:
+def _index(key: Any, base: list[Any], at: tuple[Any, ...]) -> int:
+    path = _dotted(at)
     if not str(key).isdigit():
-        raise ConfigTypeError(f"{path!r} is a list of {len(base)} items: override one by its index, not by {key!r}")
+        raise MergeConflict(f"{path!r} is a list of {len(base)} items: override one by its index, not by {key!r}", at)
     if int(key) >= len(base):
         raise ConfigError(f"{path!r} has {len(base)} items, so there is no index {key} to override")
     return int(key)
+
+
+def _dotted(at: tuple[Any, ...]) -> str:
+    return ".".join(map(str, at))
 
 
 def expand_options(options: Mapping[str, Any]) -> ConfigDict:
@@ -69,5 +82,22 @@ def expand_options(options: Mapping[str, Any]) -> ConfigDict:
             node = node.setdefault(part, ConfigDict())
             if not isinstance(node, ConfigDict):
                 raise ConfigError(f"option {full_key!r}: {part!r} is already set to {node!r} by another option")
-        node[last] = value
+        dict.__setitem__(node, last, to_config(value))
     return tree
+
+
+def option_keys(options: Mapping[str, Any], tree: Mapping[Any, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """For each option the path that it set in `tree`, numbers for the indices of lists, and its value."""
+    for full_key, value in options.items():
+        node: Any = tree
+        keys: list[Any] = []
+        for part in str(full_key).split("."):
+            key: Any = int(part) if isinstance(node, list) and part.isdigit() else part
+            keys.append(key)
+            if isinstance(node, dict):
+                node = dict.get(node, key)
+            elif isinstance(node, list) and isinstance(key, int) and key < len(node):
+                node = node[key]
+            else:
+                node = None
+        yield tuple(keys), value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.logs import print_log
 
 _BRACKETS = {"[": "]", "(": ")"}
 _WORDS = {"true": True, "false": False}
@@ -85,3 +86,31 @@ def _scalar(text: str) -> Any:
     with suppress(ValueError):
         return float(text)
     return _WORDS.get(text.lower(), text)
+
+
+def auto_argparser(read: Callable[[str], Any], description: str | None = None) -> tuple[argparse.ArgumentParser, Any]:
+    """See `Config.auto_argparser`."""
+    first = argparse.ArgumentParser(description=description, add_help=False)
+    first.add_argument("config", help="config file path")
+    cfg = read(first.parse_known_args()[0].config)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="config file path")
+    _add_arguments(parser, cfg.to_dict(), "")
+    return parser, cfg
+
+
+def _add_arguments(parser: argparse.ArgumentParser, tree: dict[Any, Any], prefix: str) -> None:
+    for key, value in tree.items():
+        flag = f"--{prefix}{key}"
+        if isinstance(value, dict):
+            _add_arguments(parser, value, f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            parser.add_argument(flag, action="store_true")
+        elif isinstance(value, (str, int, float)):
+            parser.add_argument(flag, type=type(value))
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, int, float)):
+            parser.add_argument(flag, type=type(value[0]), nargs="+")
+        else:
+            print_log(
+                f"{flag} is no option: its value is {value!r}, whose type says nothing about what to take", "current"
+            )

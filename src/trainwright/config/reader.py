@@ -4,60 +4,89 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trainwright.base.errors import ConfigError, ConfigNotFoundError, ConfigTypeError, add_note
 from trainwright.base.text import did_you_mean
-from trainwright.config.bases import find_base
+from trainwright.config.bases import Place, config_root, find_base, find_module, is_within
 from trainwright.config.config_dict import ConfigDict, fresh
-from trainwright.config.document import BASE_KEY, Document
-from trainwright.config.merge import merge
+from trainwright.config.document import BASE_KEY, STAR, BaseRequest, Document, Evaluated, Inherited
+from trainwright.config.merge import MergeConflict, merge
 from trainwright.config.reader_data import SUFFIXES, DataDocument
-from trainwright.config.reader_py import PyDocument
-from trainwright.config.substitute import substitute
+from trainwright.config.reader_py import parse_marked, parse_module, parse_python
+from trainwright.config.sources import Base, SourceFile
+from trainwright.config.substitute import Substituted, substitute
+from trainwright.config.syntax import has_import_syntax, is_base_assignment
 
 DEPRECATION_KEY = "_deprecation_"
 ALL_SUFFIXES = (".py", *SUFFIXES)
+MAX_ITEMS = 2_000_000
 
 
 class ReadOptions(NamedTuple):
-    """Which text substitutions are made."""
+    """How files are read. `root` is None for files that are trusted; others are not run, and may name bases below it
+    only.
+    """
 
     predefined_variables: bool = True
     environment_variables: bool = True
+    lazy_import: bool | None = None
+    root: str | None = None
 
 
 class ReadResult:
-    """A file with its bases merged below it. `text` and `files` go from the furthest base to the file itself."""
+    """A file with its bases. `hidden` are the keys of `tree` that are lazy imports; `helpers` are not in the tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
         self.tree = ConfigDict()
-        self.text = ""
         self.env: dict[str, str] = {}
-        self.files: list[str] = []
+        self.hidden: frozenset[str] = frozenset()
+        self.helpers: Mapping[str, Any] = {}
 
 
-def read_file(filename: str, options: ReadOptions) -> ReadResult:
+def read_file(filename: str, options: ReadOptions, trusted: bool = True) -> ReadResult:
     """Read a config file and everything it inherits from."""
     path = os.path.abspath(os.path.expanduser(filename))
-    return _finished(_read_path(path, options, ()), path)
+    if not trusted:
+        options = options._replace(root=config_root(path))
+    return _read_path(Place(path, os.path.expanduser(filename)), options, ())
 
 
 def read_string(text: str, suffix: str, options: ReadOptions) -> ReadResult:
     """Read a config that is in no file; its bases are found from the current folder."""
     name = os.path.join(os.getcwd(), f"<string>{suffix}")
-    return _finished(_read_text(text, name, options, (name,)), name)
+    return _read_text(text, Place(name, name), options, (name,))
 
 
-def _finished(result: ReadResult, path: str) -> ReadResult:
+def _unshared(tree: Any, source: SourceFile, limit: int | None = None) -> ConfigDict:
+    """`tree` in which a value that two keys took from one place is two values."""
     try:
-        result.tree = fresh(result.tree)  # a value that two keys took from one place becomes two values
+        copied: ConfigDict = fresh(tree, limit)
     except RecursionError as error:
-        raise ConfigError("a value contains itself, or is nested too deep", path) from error
-    return result
+        raise _endless(tree, source) from error
+    except ConfigError as error:
+        raise ConfigError(str(error), source.path, 1) from error
+    return copied
 
 
-def _read_path(path: str, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
+def _endless(tree: Any, source: SourceFile) -> ConfigError:
+    key = next((key for key, value in dict.items(tree) if _is_endless(value)), None)
+    message = f"the value of {key!r} contains itself, or is nested too deep"
+    return ConfigError(message, source.path, _line(source, (key,)))
+
+
+def _is_endless(value: Any) -> bool:
+    try:
+        fresh(value)
+    except RecursionError:
+        return True
+    return False
+
+
+def _read_path(place: Place, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
+    path = place.path
     if path in chain:
         steps = " -> ".join([*chain[chain.index(path) :], path])
         raise ConfigError(f"{BASE_KEY} goes in a circle: {steps}", path)
@@ -72,60 +101,190 @@ def _read_path(path: str, options: ReadOptions, chain: tuple[str, ...]) -> ReadR
         lineno = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"not UTF-8 text: {error.reason}", path, lineno) from error
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", path) from error
-    return _read_text(text, path, options, (*chain, path))
+        raise ConfigError(f"cannot be read: {error.strerror or error}", path, 1) from error
+    return _read_text(text, place, options, (*chain, path))
 
 
-def _read_text(text: str, path: str, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
-    suffix = os.path.splitext(path)[1]
-    is_py = suffix == ".py"
-    source = substitute(text, path, options.predefined_variables, options.environment_variables, suffix == ".json")
-    document: Document = PyDocument(source, path) if is_py else DataDocument(source, path, suffix)
-    result = _read_bases(document, path, options, chain)
-    own = document.evaluate(result.tree)
-    _warn_deprecated(own.pop(DEPRECATION_KEY, None), path)
-    try:
-        result.tree = merge(own, result.tree)
-    except ConfigTypeError as error:
-        raise ConfigTypeError(str(error), path) from error
-    except RecursionError as error:
-        raise ConfigError("a value contains itself, or is nested too deep", path) from error
-    result.text += f"{path}\n{text}\n"
-    result.env.update(source.env)
-    result.files.append(path)
+def _read_text(text: str, place: Place, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
+    result = ReadResult(SourceFile(place.path, text))
+    document = _document(result, options)
+    inherited = _read_bases(result, document, place, options, chain)
+    own = document.evaluate(inherited)
+    result.source.keys = frozenset(own.tree)
+    _warn_deprecated(own.tree.pop(DEPRECATION_KEY, None), place.path)
+    if document.syntax != "text" or options.root is not None:
+        limit = MAX_ITEMS if document.syntax == "data" or options.root is not None else None
+        own = own._replace(tree=_unshared(own.tree, result.source, limit))
+    if document.syntax == "import":
+        result.tree, result.hidden, result.helpers = ConfigDict(own.tree), own.hidden, own.helpers
+        return result
+    result.tree = _merged(own, inherited, result)
+    if result.source.code.count(BASE_KEY) > 1:
+        result.tree = _unshared(result.tree, result.source)  # it may hold a value of its base twice
+    result.hidden |= own.hidden
     return result
 
 
-def _read_bases(document: Document, path: str, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
-    merged = ReadResult()
+def _merged(own: Evaluated, inherited: Inherited, result: ReadResult) -> ConfigDict:
+    source = result.source
+    try:
+        return merge(own.tree, inherited.tree)
+    except MergeConflict as error:
+        raise ConfigTypeError(str(error), source.path, _line(source, error.keys)) from error
+    except RecursionError as error:
+        raise _endless(own.tree, source) from error
+
+
+def _document(result: ReadResult, options: ReadOptions) -> Document:
+    """The parsed file, after substitution where its syntax has any."""
+    source = result.source
+    path, text = source.path, source.text
+    suffix = os.path.splitext(path)[1]
+    substituted = Substituted(text)
+    if "{{" in text and not (suffix == ".py" and _is_import_syntax(text, path, options)):
+        predefined, environment = options.predefined_variables, options.environment_variables
+        substituted = substitute(text, path, predefined, environment, suffix == ".json", options.root is None)
+    source.code, source.base_keys = substituted.text, substituted.base_keys
+    result.env.update(substituted.env)
+    document: Document
+    if suffix != ".py":
+        document = DataDocument(substituted.text, substituted.base_keys, path, suffix)
+    elif options.root is not None:
+        from trainwright.config.reader_literal import LiteralDocument
+
+        document = LiteralDocument(substituted.text, substituted.base_keys, path, options.lazy_import)
+    elif substituted.base_keys:
+        document = parse_marked(substituted.text, path, substituted.base_keys, options.lazy_import)
+    else:
+        document = parse_python(substituted.text, path, options.lazy_import)
+    source.syntax = document.syntax
+    return document
+
+
+def _is_import_syntax(text: str, path: str, options: ReadOptions) -> bool:
+    """Whether a Python file has the import syntax, in which `{{ }}` means nothing."""
+    if options.lazy_import is not None:
+        return options.lazy_import
+    try:
+        module = parse_module(text, path)
+    except ConfigError:
+        return False  # it may parse when `{{ }}` is filled in
+    return not any(is_base_assignment(node) for node in module.body) and has_import_syntax(module)
+
+
+def _read_bases(
+    result: ReadResult, document: Document, place: Place, options: ReadOptions, chain: tuple[str, ...]
+) -> Inherited:
+    inherited = Inherited(place.shown)
     origin: dict[Any, str] = {}
-    for name in document.bases:
-        base_path = find_base(name, path, document.base_line)
-        if not os.path.exists(base_path):
-            raise ConfigNotFoundError(
-                f"{BASE_KEY} names {name!r}, but {base_path!r} does not exist.{_near_files(base_path)}",
-                path,
-                document.base_line,
-            )
-        try:
-            base = _read_path(base_path, options, chain)
-        except ConfigError as error:
-            add_note(error, f"inherited by {path}:{document.base_line}")
-            raise
-        duplicates = sorted(str(key) for key in base.tree if key in merged.tree)
-        if duplicates:
+    read: dict[str, ReadResult] = {}
+    for request in document.requests:
+        if request.imports is None:
+            base = _read_base(request, find_base(request.name, place.path, request.line), result, options, chain)
+            _join(inherited, base, origin, result, request)
+        else:
+            if request.name not in read:
+                found = find_module(request.name, place.shown, request.line)
+                read[request.name] = _read_base(request, found, result, options, chain)
+            _import(inherited, read[request.name], request, result)
+    return inherited
+
+
+def _read_base(
+    request: BaseRequest, place: Place, result: ReadResult, options: ReadOptions, chain: tuple[str, ...]
+) -> ReadResult:
+    child, line = result.source.path, request.line
+    if options.root is not None and place.scope is None and not is_within(place.path, options.root):
+        raise ConfigError(
+            f"{request.name!r} lies outside of {options.root!r}, and a config that is not trusted may inherit from "
+            "files below that folder only",
+            child,
+            line,
+        )
+    if not os.path.exists(place.path):
+        raise ConfigNotFoundError(
+            f"{_how_named(request)} names {request.name!r}, but {place.path!r} does not exist."
+            f"{_near_files(place.path)}",
+            child,
+            line,
+        )
+    try:
+        base = _read_path(place, options, chain)
+    except ConfigError as error:
+        if error.lineno is None:  # what is wrong is how the base is named: a circle, a suffix
+            raise type(error)(str(error), child, line) from error
+        add_note(error, f"inherited by {child}:{line}")
+        raise
+    if place.scope is not None:
+        _set_scope(base.tree, place.scope)
+    result.source.bases.append(Base(base.source, line, request.imports))
+    result.env.update(base.env)
+    return base
+
+
+def _how_named(request: BaseRequest) -> str:
+    return BASE_KEY if request.imports is None else "read_base()"
+
+
+def _set_scope(value: Any, scope: str) -> None:
+    """Let the outermost dicts with a `type` be built in the package that they come from, as MMEngine does."""
+    if isinstance(value, ConfigDict):
+        if "type" in value:
+            if dict.get(value, "_scope_") is None:
+                value["_scope_"] = scope
+            return
+        for item in dict.values(value):
+            _set_scope(item, scope)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _set_scope(item, scope)
+
+
+def _join(
+    inherited: Inherited, base: ReadResult, origin: dict[Any, str], result: ReadResult, request: BaseRequest
+) -> None:
+    """Put a `_base_` beside the others. No two of them may define a key."""
+    path = base.source.path
+    duplicates = sorted(str(key) for key in base.tree if key in inherited.tree and key not in base.hidden)
+    if duplicates:
+        raise ConfigError(
+            f"two bases both define {', '.join(map(repr, duplicates))}: {origin[duplicates[0]]} and {path}. A "
+            "key may come from one base only; let one of the bases inherit from the other.",
+            result.source.path,
+            request.line,
+        )
+    origin.update(dict.fromkeys(map(str, base.tree), path))
+    dict.update(inherited.tree, dict.items(base.tree))
+    result.hidden |= base.hidden
+
+
+def _import(inherited: Inherited, base: ReadResult, request: BaseRequest, result: ReadResult) -> None:
+    """Bind the names of `from base import ...`."""
+    names = inherited.blocks.setdefault(request.block, {})
+    tree = dict(dict.items(base.tree))
+    for name, bound in request.imports or ():
+        if name == STAR:
+            names.update(tree)
+            names.update(base.helpers)
+            inherited.helpers.update(base.helpers)
+        elif name in tree:
+            names[bound] = tree[name]
+        elif name in base.helpers:
+            names[bound] = inherited.helpers[bound] = base.helpers[name]
+        else:
             raise ConfigError(
-                f"two bases both define {', '.join(map(repr, duplicates))}: {origin[duplicates[0]]} and {base_path}. A "
-                "key may come from one base only; let one of the bases inherit from the other.",
-                path,
-                document.base_line,
+                f"there is no {name!r} in {base.source.path}.{did_you_mean(name, map(str, tree))}",
+                result.source.path,
+                request.line,
             )
-        origin.update(dict.fromkeys(map(str, base.tree), base_path))
-        dict.update(merged.tree, base.tree)
-        merged.text += base.text
-        merged.env.update(base.env)
-        merged.files += base.files
-    return merged
+
+
+def _line(source: SourceFile, keys: tuple[Any, ...]) -> int:
+    """The line of the file that sets the value at `keys`."""
+    from trainwright.config.provenance import trace
+
+    origin = trace(source, (), keys)
+    return origin.line or 1 if origin is not None and origin.file == source.path else 1
 
 
 def _warn_deprecated(note: Any, path: str) -> None:

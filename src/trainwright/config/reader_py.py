@@ -1,151 +1,251 @@
-"""Python config files, text syntax: `_base_ = ...` and plain assignments.
+"""Python config files: which of the two syntaxes one has, its bases, and running it.
 
-The file is compiled under its own name, so tracebacks show its real lines, and runs in a namespace of its own.
+A file is compiled under its own name, so tracebacks show its real lines, and runs in a namespace of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import os
+import re
+from collections.abc import Callable
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from trainwright.base.errors import ConfigError
-from trainwright.config.config_dict import ConfigDict
-from trainwright.config.document import BASE_KEY, base_list, base_lookup
-from trainwright.config.substitute import MARKER, Substituted
+from trainwright.base.lazy import LazyObject, lazily
+from trainwright.config.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
+from trainwright.config.sources import Syntax
+from trainwright.config.syntax import (
+    LATE,
+    LAZY,
+    LOOKUP,
+    OURS,
+    READ_BASE,
+    DropBase,
+    FillMarkers,
+    ImportPlan,
+    base_assignment,
+    changes_base,
+    has_import_syntax,
+    plan_imports,
+    plan_text_imports,
+)
 
-_LOOKUP = "__tw_base__"
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+# A file without any of these is compiled from its text, three times as fast as from a tree that was looked through.
+_NEED_TREE = ("import", "read_base", '"""', "'''", "__tw_base_")
+_IMPORT = re.compile(r"\bimport\b")
+_ANY_BASE = re.compile(r"\b_base_[ \t]*=(?!=)")
+_BASE_AT_MARGIN = re.compile(r"^_base_[ \t]*=(?!=)", re.MULTILINE)
+
+
+# No settings: MMEngine drops modules and functions; the environment of the process has no business in a config.
+_DROPPED = (ModuleType, FunctionType, type(os.environ))
 
 
 class PyDocument:
-    """A parsed Python config."""
+    """A parsed and compiled Python config. It is shared by all who read the same file, and does not change."""
 
-    def __init__(self, source: Substituted, filename: str) -> None:
-        self._filename = filename
-        self._base_keys = source.base_keys
+    def __init__(self, code: CodeType, filename: str, syntax: Syntax, requests: list[BaseRequest]) -> None:
+        self.code = code
+        self.filename = filename
+        self.syntax: Syntax = syntax
+        self.requests = requests
+        self.base_keys: list[str] = []
+        self.plan = ImportPlan()
+
+    def evaluate(self, inherited: Inherited) -> Evaluated:
+        namespace = self._namespace(inherited)
+        with lazily():
+            self._run(namespace)
+        if self.syntax == "import":
+            return self._import_result(namespace, inherited)
+        del namespace[BASE_KEY]
+        tree = {
+            key: value for key, value in namespace.items() if not _is_dunder(key) and not isinstance(value, _DROPPED)
+        }
+        if self.base_keys:
+            tree = _resolved(tree, base_lookup(inherited.tree))
+        return Evaluated(tree, self._still_lazy(self.plan.lazy_names, tree))
+
+    def _namespace(self, inherited: Inherited) -> dict[Any, Any]:
+        namespace: dict[Any, Any] = {"__file__": inherited.shown, "__name__": "__config__"}
+        if self.syntax == "text":
+            namespace[BASE_KEY] = inherited.tree
+            if self.base_keys:
+                namespace[LOOKUP] = base_lookup(inherited.tree)
+                namespace[LATE] = Late
+        plan = self.plan
+        if plan.lazies or plan.uses_ours or plan.blocks:
+            from trainwright.config.standard import ours
+
+            namespace[LAZY] = plan.lazies.__getitem__
+            namespace[OURS] = ours
+            namespace[READ_BASE] = lambda block: namespace.update(inherited.blocks[block])
+        if plan.first_block is not None:
+            namespace.update(inherited.blocks[plan.first_block])
+        return namespace
+
+    def _run(self, namespace: dict[Any, Any]) -> None:
         try:
-            self._module = ast.parse(source.text, filename)
-        except _UNPARSABLE as error:
-            raise _syntax_error(error, filename) from error
-        self._refuse_import_syntax()
-        assignments = [node for node in self._module.body if _is_base_assignment(node)]
-        self._base_node = assignments[0] if assignments else None
-
-    @property
-    def base_line(self) -> int | None:
-        return None if self._base_node is None else self._base_node.lineno
-
-    @property
-    def bases(self) -> list[str]:
-        if self._base_node is None:
-            return []
-        expression = ast.Expression(self._base_node.value)  # type: ignore[attr-defined]
-        try:
-            value = eval(compile(expression, self._filename, "eval"), {})
-        except Exception as error:
-            raise ConfigError(
-                f"{BASE_KEY} must not need anything that the file defines. {type(error).__name__}: {error}",
-                self._filename,
-                self.base_line,
-            ) from error
-        return base_list(value, self._filename, self.base_line)
-
-    def evaluate(self, base: ConfigDict) -> dict[Any, Any]:
-        namespace: dict[Any, Any] = {"__file__": self._filename, "__name__": "__config__", BASE_KEY: base}
-        if self._base_keys:
-            namespace[_LOOKUP] = base_lookup(base)
-        code = self._compile()
-        try:
-            exec(code, namespace)
+            exec(self.code, namespace)
         except (Exception, SystemExit) as error:
             message = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-            raise ConfigError(message, self._filename, _line_of(error, self._filename)) from error
-        del namespace[BASE_KEY]
-        return {
-            key: value
-            for key, value in namespace.items()
-            if not (isinstance(key, str) and key.startswith("__")) and not isinstance(value, (ModuleType, FunctionType))
-        }
+            raise ConfigError(message, self.filename, _line_of(error, self.filename) or 1) from error
 
-    def _compile(self) -> CodeType:
-        module = self._module
-        if self._base_node is not None:
-            module = _DropBase().visit(module)
-        if self._base_keys:
-            module = ast.fix_missing_locations(_FillMarkers(self._base_keys).visit(module))
+    def _import_result(self, namespace: dict[Any, Any], inherited: Inherited) -> Evaluated:
+        """The settings, with imported names and the file's own functions among them, as MMEngine has it."""
+        tree: dict[Any, Any] = {}
+        helpers: dict[str, Any] = {}
+        for key, value in namespace.items():
+            if _is_dunder(key):
+                continue
+            is_inherited = key in inherited.helpers and inherited.helpers[key] is value
+            is_helper = key in self.plan.run_names or is_inherited
+            (helpers if is_helper else tree)[key] = value
+        inherited_lazy = {name for names in inherited.blocks.values() for name in names if isinstance(name, str)}
+        return Evaluated(tree, self._still_lazy({*self.plan.lazy_names, *inherited_lazy}, tree), helpers)
+
+    def _still_lazy(self, names: set[str], tree: dict[Any, Any]) -> frozenset[str]:
+        return frozenset(name for name in names if isinstance(tree.get(name), LazyObject))
+
+
+def parse_python(text: str, path: str, lazy_import: bool | None) -> PyDocument:
+    """Parse a Python config. `lazy_import` True or False says which syntax it has, None that the file shows it."""
+    if lazy_import is not True and not _needs_tree(text):
+        document = _parse_quickly(text, path)
+        if document is not None:
+            return document
+    return _parse_tree(text, path, lazy_import)
+
+
+def _needs_tree(text: str) -> bool:
+    found = [word for word in _NEED_TREE if word in text]
+    return bool(found) and (found != ["import"] or _IMPORT.search(text) is not None)
+
+
+@lru_cache(maxsize=128)
+def _parse_quickly(text: str, path: str) -> PyDocument | None:
+    """The document of a text-syntax file without imports; None when its text does not show that it is one."""
+    requests: list[BaseRequest] = []
+    matches = _ANY_BASE.findall(text) if BASE_KEY in text else []
+    if matches:
+        start = _BASE_AT_MARGIN.search(text)
+        statement = _statement_at(text, start.start()) if start is not None and len(matches) == 1 else None
+        if statement is None or start is None:
+            return None
+        node, length = statement
+        line = text.count("\n", 0, start.start()) + 1
+        requests = _requested(node.value, path, line)
+        blank = "\n" * text.count("\n", start.start(), start.start() + length)
+        text = text[: start.start()] + blank + text[start.start() + length :]
+    return PyDocument(_compiled(text, path), path, "text", requests)
+
+
+def _statement_at(text: str, start: int) -> tuple[ast.Assign, int] | None:
+    """The assignment that begins at `start`, and how long its text is."""
+    end = start
+    for _ in range(100):
+        end = text.find("\n", end) + 1 or len(text)
         try:
-            return compile(module, self._filename, "exec")
-        except _UNPARSABLE as error:
-            raise _syntax_error(error, self._filename) from error
-
-    def _refuse_import_syntax(self) -> None:
-        for node in self._module.body:
-            if isinstance(node, ast.With) and any(_is_read_base(item.context_expr) for item in node.items):
-                raise ConfigError(
-                    "`with read_base():` is the import syntax, which this version does not read. Name the bases by "
-                    f"{BASE_KEY} = ['./base.py'] instead.",
-                    self._filename,
-                    node.lineno,
-                )
+            body = ast.parse(text[start:end]).body
+        except _UNPARSABLE:
+            if end == len(text):
+                return None
+            continue
+        only = body[0] if len(body) == 1 else None
+        return (only, end - start) if isinstance(only, ast.Assign) and len(only.targets) == 1 else None
+    return None
 
 
-class _DropBase(ast.NodeTransformer):
-    """Removes `_base_ = ...`, so that the name keeps holding the merged bases."""
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return ast.copy_location(ast.Pass(), node) if _is_base_assignment(node) else node
-
-
-class _FillMarkers(ast.NodeTransformer):
-    """Turns each marker into a look-up in the base: a bare one into its value, one within a string into its text."""
-
-    def __init__(self, base_keys: list[str]) -> None:
-        self._base_keys = base_keys
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        match = MARKER.fullmatch(node.id)
-        return ast.copy_location(self._look_up(match[1]), node) if match else node
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if isinstance(node.value, str) and MARKER.search(node.value):
-            return ast.copy_location(ast.JoinedStr(self._pieces(node.value)), node)
-        return node
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        values: list[ast.expr] = []
-        for value in node.values:
-            filled = self.visit(value)
-            values += filled.values if isinstance(filled, ast.JoinedStr) else [filled]
-        node.values = values
-        return node
-
-    def _pieces(self, text: str) -> list[ast.expr]:
-        parts = MARKER.split(text)  # text, index, text, index, ..., text
-        pieces: list[ast.expr] = []
-        for i, part in enumerate(parts):
-            if i % 2:
-                pieces.append(ast.FormattedValue(self._look_up(part), -1))
-            elif part:
-                pieces.append(ast.Constant(part))
-        return pieces
-
-    def _look_up(self, index: str) -> ast.Call:
-        return ast.Call(ast.Name(_LOOKUP, ast.Load()), [ast.Constant(self._base_keys[int(index)])], [])
+@lru_cache(maxsize=128)
+def _parse_tree(text: str, path: str, lazy_import: bool | None) -> PyDocument:
+    module = parse_module(text, path)
+    bases = base_assignment(module)
+    is_import = lazy_import if lazy_import is not None else bases is None and has_import_syntax(module)
+    if not is_import:
+        requests = [] if bases is None else _requested(bases.value, path, bases.lineno)
+        plan = ImportPlan() if lazy_import is False else plan_text_imports(module, path)
+        module = DropBase().visit(module)
+        return _document(module, path, "text", requests, plan)
+    if bases is not None:
+        message = f"lazy_import=True reads the import syntax, in which {BASE_KEY} has no meaning"
+        raise ConfigError(message, path, bases.lineno)
+    plan = plan_imports(module, path)
+    return _document(module, path, "import", plan.requests, plan)
 
 
-def _is_base_assignment(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Assign):
-        return False
-    target = node.targets[0]
-    return isinstance(target, ast.Name) and target.id == BASE_KEY
+def parse_marked(text: str, path: str, base_keys: list[str], lazy_import: bool | None) -> PyDocument:
+    """As `parse_python`, for a text-syntax file in which `{{ _base_.key }}` became markers."""
+    module = parse_module(text, path)
+    bases = base_assignment(module)
+    requests = [] if bases is None else _requested(bases.value, path, bases.lineno)
+    plan = ImportPlan() if lazy_import is False else plan_text_imports(module, path)
+    module = FillMarkers(base_keys, changes_base(module)).visit(DropBase().visit(module))
+    document = _document(module, path, "text", requests, plan)
+    document.base_keys = base_keys
+    return document
 
 
-def _is_read_base(node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name == "read_base"
+def _document(
+    module: ast.Module, path: str, syntax: Syntax, requests: list[BaseRequest], plan: ImportPlan
+) -> PyDocument:
+    document = PyDocument(_compiled(ast.fix_missing_locations(module), path), path, syntax, requests)
+    document.plan = plan
+    return document
+
+
+def parse_module(text: str, path: str) -> ast.Module:
+    try:
+        return ast.parse(text, path)
+    except _UNPARSABLE as error:
+        raise _syntax_error(error, path) from error
+
+
+def _compiled(source: str | ast.Module, path: str) -> CodeType:
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except _UNPARSABLE as error:
+        raise _syntax_error(error, path) from error
+
+
+def _requested(node: ast.expr, path: str, line: int) -> list[BaseRequest]:
+    """The bases that `_base_ = <node>` names. It is evaluated before the file is, so it can use nothing of the file."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        try:
+            value = eval(compile(ast.Expression(node), path, "eval", dont_inherit=True), {"__file__": path})
+        except Exception as error:
+            raise ConfigError(
+                f"{BASE_KEY} must not need anything that the file defines. {type(error).__name__}: {error}", path, line
+            ) from error
+    return [BaseRequest(name, line) for name in base_list(value, path, line)]
+
+
+class Late:
+    """Stands for a value of the base until the file has run."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def _resolved(value: Any, lookup: Callable[[str], Any]) -> Any:
+    if isinstance(value, Late):
+        return lookup(value.key)
+    if type(value) is dict:
+        return {key: _resolved(item, lookup) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([_resolved(item, lookup) for item in value])
+    return value
+
+
+def _is_dunder(key: Any) -> bool:
+    return isinstance(key, str) and key.startswith("__")
 
 
 def _line_of(error: BaseException, filename: str) -> int | None:
@@ -159,4 +259,5 @@ def _line_of(error: BaseException, filename: str) -> int | None:
 
 def _syntax_error(error: Exception, filename: str) -> ConfigError:
     message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return ConfigError(f"not valid Python: {message or type(error).__name__}", filename, getattr(error, "lineno", None))
+    lineno = getattr(error, "lineno", None) or 1
+    return ConfigError(f"not valid Python: {message or type(error).__name__}", filename, lineno)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from trainwright.base.errors import ConfigError
 
@@ -26,11 +27,13 @@ class Substituted:
         self.base_keys: list[str] = []
 
 
-def substitute(text: str, filename: str, predefined: bool, environment: bool, is_json: bool) -> Substituted:
+def substitute(
+    text: str, filename: str, predefined: bool, environment: bool, is_json: bool, trusted: bool = True
+) -> Substituted:
     """Replace predefined and environment variables by their text, and references to the base by markers.
 
     A marker is a bare word, which Python reads as a name and YAML as a string; JSON outside of a string needs quotes
-    around it.
+    around it. For a file that is not trusted the environment is not read, and the defaults are taken.
     """
     result = Substituted(text)
     if "{{" not in text:
@@ -39,7 +42,7 @@ def substitute(text: str, filename: str, predefined: bool, environment: bool, is
         values = _file_variables(filename)
         result.text = _PREDEFINED.sub(lambda match: values[match[1]], result.text)
     if environment:
-        _substitute_environment(result, filename)
+        _substitute_environment(result, filename, os.environ if trusted else {})
 
     def marker(match: re.Match[str]) -> str:
         result.base_keys.append(match[1])
@@ -52,12 +55,12 @@ def substitute(text: str, filename: str, predefined: bool, environment: bool, is
     return result
 
 
-def _substitute_environment(result: Substituted, filename: str) -> None:
+def _substitute_environment(result: Substituted, filename: str, environment: Mapping[str, str]) -> None:
     def value(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
-        if name in os.environ:
-            result.env[name] = os.environ[name]
-            return os.environ[name]
+        if name in environment:
+            result.env[name] = environment[name]
+            return environment[name]
         if not default:
             lineno = match.string.count("\n", 0, match.start()) + 1
             raise ConfigError(
