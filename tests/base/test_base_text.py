@@ -9,6 +9,12 @@ def test_near_names_are_best_first_and_ignore_case_and_underscores():
     assert len(near_names("dataloader", names, n=2)) == 2
 
 
+def test_names_that_are_much_less_alike_are_left_out():
+    assert near_names("AdmW", ["Adam", "AdamW", "NAdam"]) == ["AdamW"]
+    assert near_names("batch_siz", ["batch_size", "batch_sampler"]) == ["batch_size"]
+    assert near_names("ResNt", ["ResNet", "ResNeXt"]) == ["ResNet", "ResNeXt"]
+
+
 def test_a_part_of_a_long_name_is_near():
     assert near_names("Cosine", ["CosineAnnealingMomentum", "StepLR"]) == ["CosineAnnealingMomentum"]
 

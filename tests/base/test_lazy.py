@@ -87,6 +87,13 @@ def test_what_a_call_gives_is_not_known_while_reading():
         assert f"{LazyObject('torch.optim', 'SGD')}" == "SGD"
 
 
+def test_a_class_cannot_inherit_from_what_is_not_imported():
+    with pytest.raises(ConfigError, match=r"a class in a config cannot inherit from lib.Base, which is not imported"):
+
+        class Own(LazyObject("lib", "Base")):
+            pass
+
+
 def test_equality_is_by_what_is_named():
     sgd = LazyObject("torch.optim", "SGD", "a.py, line 1")
     assert sgd == LazyObject("torch.optim", "SGD", "b.py, line 2")

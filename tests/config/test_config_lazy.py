@@ -130,6 +130,16 @@ def test_a_package_finds_its_own_configs_without_being_installed(tmp_path):
     assert Config.fromfile(child).to_dict() == {"m": 3}
 
 
+def test_a_base_of_the_import_syntax_has_it_too(write):
+    write(
+        "prompts.py",
+        "import math\ndef ask(x):\n    return f'{{{x}}}' + str(math.floor(x))\nwords = '{{ fileBasename }}'\n",
+    )
+    path = write("a.py", "with read_base():\n    from .prompts import ask, words\na = ask(1.5)\n")
+    cfg = Config.fromfile(path)
+    assert (cfg["a"], cfg["words"]) == ("{1.5}1", "{{ fileBasename }}")
+
+
 def test_read_base_does_nothing_outside_of_a_config():
     with read_base():
         pass

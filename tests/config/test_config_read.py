@@ -348,6 +348,9 @@ def test_fromstring(write, monkeypatch, tmp_path):
     assert cfg.filename is None
     assert Config.fromstring("a: 1", ".yaml").a == 1
     assert Config.fromstring('{"a": 1}', ".json").a == 1
+    assert Config.fromstring(text, ".py", trusted=False).to_dict() == cfg.to_dict()
+    with pytest.raises(ConfigError, match=r"<string>.py:1: the call `open\('x'\)` would have to be run"):
+        Config.fromstring("x = open('x')\n", ".py", trusted=False)
     with pytest.raises(ConfigError, match=r"<string>.py:2: NameError"):
         Config.fromstring("x = 1\ny = z\n", ".py")
     with pytest.raises(ConfigError, match=r"file_format must be one of .py, .yaml, .yml, .json, got '.ini'"):

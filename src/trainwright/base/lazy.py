@@ -143,6 +143,12 @@ class LazyObject:
             return self.build()(*args, **kwargs)
         return self._derived(None, (args, kwargs))
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        raise ConfigError(
+            f"a class in a config cannot inherit from {self.dotted}, which is not imported while the config is read: "
+            "define the class in a module, and import it from there"
+        )
+
     def __bool__(self) -> bool:
         if self._has_call():
             raise ConfigError(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+_SHARE_OF_BEST = 0.9
+
 
 def near_names(name: str, candidates: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The `n` candidates that look most like `name`, best first; case and underscores count for little."""
+    """Up to `n` candidates that look like `name`, best first; case and underscores count for little.
+
+    One that looks much less like it than the best does is left out: it would only distract.
+    """
     from difflib import SequenceMatcher
 
     wanted = _plain(name)
@@ -26,15 +31,19 @@ def near_names(name: str, candidates: Iterable[str], n: int = 3, cutoff: float =
         elif len(wanted) > 3 and wanted in plain:
             scored.append((cutoff, candidate))
     scored.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [candidate for _, candidate in scored[:n]]
+    return [candidate for score, candidate in scored[:n] if score >= _SHARE_OF_BEST * scored[0][0]]
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """`""`, `" Did you mean 'x'?"` or `" Did you mean 'x', 'y' or 'z'?"`: to be appended to a sentence."""
-    near = near_names(name, (c for c in candidates if isinstance(c, str)))
-    if not near:
+    return any_of(near_names(name, (c for c in candidates if isinstance(c, str))))
+
+
+def any_of(names: Sequence[str]) -> str:
+    """The sentence of `did_you_mean` for names that are chosen already."""
+    if not names:
         return ""
-    quoted = [repr(candidate) for candidate in near]
+    quoted = [repr(name) for name in names]
     listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
     return f" Did you mean {listed}?"
 

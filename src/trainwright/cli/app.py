@@ -11,6 +11,7 @@ import typer
 
 from trainwright.base.errors import Interrupted, TrainwrightError
 from trainwright.cli.arguments import normalised
+from trainwright.cli.config import app as config_app
 
 app = typer.Typer(
     name="trainwright",
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(config_app)
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A .py, .yaml or .json config.")]
 WorkDir = Annotated[

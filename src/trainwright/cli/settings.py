@@ -12,7 +12,7 @@ from trainwright.config import Config, parse_options
 def load(config: str, work_dir: str | None, launcher: str, cfg_options: Sequence[str]) -> Config:
     """Read ``config``, apply overrides; the work dir is the option's, the config's, or ``work_dirs/<stem>``."""
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(parse_options(cfg_options))
+    cfg.merge_from_dict(parse_options(cfg_options), label="--cfg-options")
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get("work_dir") is None:

@@ -13,12 +13,13 @@ class Place(NamedTuple):
     """A file that is to be read as a base.
 
     `shown` is the path as MMEngine joins it, which a config in the import syntax sees as `__file__`. `scope` is the
-    package of a `package::path`, whose classes the base names.
+    package of a `package::path`, whose classes the base names. `imported` is True for one that `read_base()` names.
     """
 
     path: str
     shown: str
     scope: str | None = None
+    imported: bool = False
 
 
 def find_base(name: str, child: str, lineno: int | None) -> Place:
@@ -54,7 +55,7 @@ def find_module(module: str, shown: str, lineno: int) -> Place:
     parts = name.split(".")
     if level:
         base = os.path.join(os.path.dirname(shown), *[".."] * (level - 1), *parts[:-1], f"{parts[-1]}.py")
-        return Place(os.path.abspath(base), base)
+        return Place(os.path.abspath(base), base, imported=True)
     if len(parts) == 1:
         raise ConfigError(
             f"from {module} import ...: a base is a config file, as in `from .{module} import *` for the one beside "
@@ -71,7 +72,7 @@ def find_module(module: str, shown: str, lineno: int) -> Place:
     found = next((path for path in tried if os.path.isfile(path)), None)
     if found is None:
         raise ConfigNotFoundError(f"{module!r} does not exist; looked for {' and '.join(tried)}", shown, lineno)
-    return Place(os.path.abspath(found), found)
+    return Place(os.path.abspath(found), found, imported=True)
 
 
 def is_within(path: str, root: str) -> bool:

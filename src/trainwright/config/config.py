@@ -117,15 +117,17 @@ class Config:
         return cfg
 
     @classmethod
-    def fromstring(cls, cfg_str: str, file_format: str) -> Config:
+    def fromstring(cls, cfg_str: str, file_format: str, *, trusted: bool = True) -> Config:
         """Read a config from text; `file_format` is '.py', '.yaml', '.yml' or '.json'. Bases are found from the
-        current folder.
+        current folder. `trusted=False` runs nothing, as in `fromfile`.
         """
         if file_format not in ALL_SUFFIXES:
             raise ConfigError(f"file_format must be one of {', '.join(ALL_SUFFIXES)}, got {file_format!r}")
-        result = read_string(cfg_str, file_format, ReadOptions(predefined_variables=False))
+        result = read_string(cfg_str, file_format, ReadOptions(predefined_variables=False), trusted)
         cfg = cls._from_result(result, None, True)
-        if file_format == ".py":
+        if not trusted:
+            refuse_custom(cfg)
+        elif file_format == ".py":
             import_custom(cfg)
         return cfg
 

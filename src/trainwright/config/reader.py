@@ -14,10 +14,10 @@ from trainwright.config.config_dict import ConfigDict, fresh
 from trainwright.config.document import BASE_KEY, STAR, BaseRequest, Document, Evaluated, Inherited
 from trainwright.config.merge import MergeConflict, merge
 from trainwright.config.reader_data import SUFFIXES, DataDocument
-from trainwright.config.reader_py import parse_marked, parse_module, parse_python
+from trainwright.config.reader_py import has_bases, parse_marked, parse_module, parse_python
 from trainwright.config.sources import Base, SourceFile
 from trainwright.config.substitute import Substituted, substitute
-from trainwright.config.syntax import has_import_syntax, is_base_assignment
+from trainwright.config.syntax import base_assignment, has_import_syntax
 
 DEPRECATION_KEY = "_deprecation_"
 ALL_SUFFIXES = (".py", *SUFFIXES)
@@ -54,9 +54,11 @@ def read_file(filename: str, options: ReadOptions, trusted: bool = True) -> Read
     return _read_path(Place(path, os.path.expanduser(filename)), options, ())
 
 
-def read_string(text: str, suffix: str, options: ReadOptions) -> ReadResult:
+def read_string(text: str, suffix: str, options: ReadOptions, trusted: bool = True) -> ReadResult:
     """Read a config that is in no file; its bases are found from the current folder."""
     name = os.path.join(os.getcwd(), f"<string>{suffix}")
+    if not trusted:
+        options = options._replace(root=os.getcwd())
     return _read_text(text, Place(name, name), options, (name,))
 
 
@@ -107,7 +109,7 @@ def _read_path(place: Place, options: ReadOptions, chain: tuple[str, ...]) -> Re
 
 def _read_text(text: str, place: Place, options: ReadOptions, chain: tuple[str, ...]) -> ReadResult:
     result = ReadResult(SourceFile(place.path, text))
-    document = _document(result, options)
+    document = _document(result, options, place.imported)
     inherited = _read_bases(result, document, place, options, chain)
     own = document.evaluate(inherited)
     result.source.keys = frozenset(own.tree)
@@ -135,13 +137,16 @@ def _merged(own: Evaluated, inherited: Inherited, result: ReadResult) -> ConfigD
         raise _endless(own.tree, source) from error
 
 
-def _document(result: ReadResult, options: ReadOptions) -> Document:
+def _document(result: ReadResult, options: ReadOptions, imported: bool) -> Document:
     """The parsed file, after substitution where its syntax has any."""
     source = result.source
     path, text = source.path, source.text
     suffix = os.path.splitext(path)[1]
+    lazy_import = options.lazy_import
+    if lazy_import is None and imported and not has_bases(text, path):
+        lazy_import = True  # what its names are must not depend on whether it happens to import a library
     substituted = Substituted(text)
-    if "{{" in text and not (suffix == ".py" and _is_import_syntax(text, path, options)):
+    if "{{" in text and not (suffix == ".py" and _is_import_syntax(text, path, lazy_import)):
         predefined, environment = options.predefined_variables, options.environment_variables
         substituted = substitute(text, path, predefined, environment, suffix == ".json", options.root is None)
     source.code, source.base_keys = substituted.text, substituted.base_keys
@@ -152,24 +157,24 @@ def _document(result: ReadResult, options: ReadOptions) -> Document:
     elif options.root is not None:
         from trainwright.config.reader_literal import LiteralDocument
 
-        document = LiteralDocument(substituted.text, substituted.base_keys, path, options.lazy_import)
+        document = LiteralDocument(substituted.text, substituted.base_keys, path, lazy_import)
     elif substituted.base_keys:
-        document = parse_marked(substituted.text, path, substituted.base_keys, options.lazy_import)
+        document = parse_marked(substituted.text, path, substituted.base_keys, lazy_import)
     else:
-        document = parse_python(substituted.text, path, options.lazy_import)
+        document = parse_python(substituted.text, path, lazy_import)
     source.syntax = document.syntax
     return document
 
 
-def _is_import_syntax(text: str, path: str, options: ReadOptions) -> bool:
+def _is_import_syntax(text: str, path: str, lazy_import: bool | None) -> bool:
     """Whether a Python file has the import syntax, in which `{{ }}` means nothing."""
-    if options.lazy_import is not None:
-        return options.lazy_import
+    if lazy_import is not None:
+        return lazy_import
     try:
         module = parse_module(text, path)
     except ConfigError:
         return False  # it may parse when `{{ }}` is filled in
-    return not any(is_base_assignment(node) for node in module.body) and has_import_syntax(module)
+    return base_assignment(module) is None and has_import_syntax(module)
 
 
 def _read_bases(

@@ -197,6 +197,16 @@ def _document(
     return document
 
 
+def has_bases(text: str, path: str) -> bool:
+    """Whether a file has `_base_ = ...`, by its text where that shows it."""
+    if not _ANY_BASE.search(text):
+        return False
+    try:
+        return base_assignment(parse_module(text, path)) is not None
+    except ConfigError:
+        return _BASE_AT_MARGIN.search(text) is not None
+
+
 def parse_module(text: str, path: str) -> ast.Module:
     try:
         return ast.parse(text, path)
