@@ -143,6 +143,15 @@ def test_custom_imports_are_not_made_to_show_a_config(command, configs):
 
 
 # -- validate ----------------------------------------------------------------------------------------------------------
+def test_show_untrusted_runs_nothing(command, configs):
+    code, out, _ = command("config", "show", "child.py", "--untrusted")
+    assert (code, out) == (0, Config.fromfile("child.py").pretty_text)
+    (configs / "evil.py").write_text("import os\nx = os.getcwd()\n")
+    code, out, err = command("config", "show", "evil.py", "--untrusted")
+    assert (code, out) == (1, "")
+    assert "evil.py:2: the call `os.getcwd()` would have to be run" in err
+
+
 def test_a_valid_config(command, configs):
     code, out, err = command("config", "validate", "toy.py")
     assert (code, out, err) == (0, "toy.py: no problems\n", "")

@@ -130,6 +130,28 @@ def test_a_package_finds_its_own_configs_without_being_installed(tmp_path):
     assert Config.fromfile(child).to_dict() == {"m": 3}
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_a_base_names_by_an_assignment_is_a_setting(write, trusted):
+    write("base.py", "from lib_no import A, B\nkind = A.x\nother = B\n")
+    star = write("star.py", "with read_base():\n    from .base import *\n")
+    named = write("named.py", "with read_base():\n    from .base import kind as k, B as b, other\nc = b\n")
+    mixed = write("mixed.py", "_base_ = 'star.py'\nn = _base_.kind\n")
+    assert Config.fromfile(star, trusted=trusted).to_dict() == {"kind": "lib_no.A.x", "other": "lib_no.B"}
+    assert Config.fromfile(named, trusted=trusted).to_dict() == {
+        "k": "lib_no.A.x",
+        "other": "lib_no.B",
+        "c": "lib_no.B",
+    }
+    assert Config.fromfile(mixed, trusted=trusted).to_dict()["n"] == "lib_no.A.x"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_list_grows_in_place(write, trusted):
+    write("base.py", "a = dict(b=[1])\n")
+    path = write("c.py", "_base_ = 'base.py'\nx = _base_.a.b\nx += [2]\n")
+    assert Config.fromfile(path, trusted=trusted).to_dict() == {"a": {"b": [1, 2]}, "x": [1, 2]}
+
+
 def test_a_base_of_the_import_syntax_has_it_too(write):
     write(
         "prompts.py",

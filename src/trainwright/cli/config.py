@@ -27,11 +27,12 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say behind each line what set it.")] = False,
     cfg_options: CfgOptions = None,
     as_json: AsJson = False,
+    untrusted: Annotated[bool, typer.Option("--untrusted", help="Read it without running anything of it.")] = False,
 ) -> None:
     """Write CONFIG with its bases and overrides resolved. The text is itself a config of equal content."""
     from trainwright.cli.config_show import show_config
 
-    show_config(config, origin, cfg_options or [], as_json)
+    show_config(config, origin, cfg_options or [], as_json, trusted=not untrusted)
 
 
 @app.command()

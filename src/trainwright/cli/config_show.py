@@ -11,16 +11,16 @@ from trainwright.config import Config, parse_options
 Path = tuple[Any, ...]
 
 
-def read(config: str, cfg_options: Sequence[str]) -> Config:
+def read(config: str, cfg_options: Sequence[str], trusted: bool = True) -> Config:
     """The config with its overrides. Modules that it names are not imported: nothing here needs them."""
-    cfg = Config.fromfile(config, import_custom_modules=False)
+    cfg = Config.fromfile(config, import_custom_modules=False, trusted=trusted)
     cfg.merge_from_dict(parse_options(cfg_options), label="--cfg-options")
     return cfg
 
 
-def show_config(config: str, origin: bool, cfg_options: Sequence[str], as_json: bool) -> None:
+def show_config(config: str, origin: bool, cfg_options: Sequence[str], as_json: bool, trusted: bool = True) -> None:
     """Write the resolved config, with origins if asked; as JSON always with them."""
-    cfg = read(config, cfg_options)
+    cfg = read(config, cfg_options, trusted)
     if as_json:
         origins = {".".join(map(str, path)): as_dict(found) for path, _, found in leaf_origins(cfg)}
         echo_json({"config": cfg._to_lazy_dict(), "origins": origins, "defaults": _defaults(cfg)})

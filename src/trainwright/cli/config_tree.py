@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -44,16 +43,7 @@ def _times(file: SourceFile, counts: Counter[str]) -> list[Styled]:
 
 def _name(base: Base, child: SourceFile) -> str:
     """`package::path` if it was written so, else the path from the folder of the config that names it."""
-    packaged = _package_name(base, child)
-    return packaged or os.path.relpath(base.file.path, os.path.dirname(child.path))
-
-
-def _package_name(base: Base, child: SourceFile) -> str | None:
-    path = base.file.path.replace(os.sep, "/")
-    for name in re.findall(r"""["']?([A-Za-z_]\w*::[^"'\s\],]+)""", child.code):
-        if path.endswith("/" + name.partition("::")[2].lstrip("./")):
-            return str(name)
-    return None
+    return base.name if "::" in base.name else os.path.relpath(base.file.path, os.path.dirname(child.path))
 
 
 def _how(base: Base, child: SourceFile) -> str:

@@ -28,14 +28,15 @@ class BaseRequest(NamedTuple):
 
 
 class Inherited:
-    """What a file is given: `tree` is its `_base_`, `blocks` the names from each `with read_base():`, `helpers` those
-    among them that are no settings, and `shown` its own path, as its `__file__`.
+    """What a file is given: `tree` is its `_base_`, `blocks` the names from each `with read_base():`, and `shown` its
+    own path, as its `__file__`. Among the names, `hidden` are those of lazy imports, and `helpers` are no settings.
     """
 
     def __init__(self, shown: str) -> None:
         self.shown = shown
         self.tree = ConfigDict()
         self.blocks: dict[int, dict[str, Any]] = {}
+        self.hidden: set[str] = set()
         self.helpers: dict[str, Any] = {}
 
 

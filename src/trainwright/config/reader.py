@@ -188,7 +188,9 @@ def _read_bases(
             base = _read_base(request, find_base(request.name, place.path, request.line), result, options, chain)
             _join(inherited, base, origin, result, request)
         else:
-            if request.name not in read:
+            if request.name in read:
+                result.source.bases.append(Base(read[request.name].source, request.line, request.imports))
+            else:
                 found = find_module(request.name, place.shown, request.line)
                 read[request.name] = _read_base(request, found, result, options, chain)
             _import(inherited, read[request.name], request, result)
@@ -222,7 +224,7 @@ def _read_base(
         raise
     if place.scope is not None:
         _set_scope(base.tree, place.scope)
-    result.source.bases.append(Base(base.source, line, request.imports))
+    result.source.bases.append(Base(base.source, line, request.imports, request.name))
     result.env.update(base.env)
     return base
 
@@ -272,8 +274,10 @@ def _import(inherited: Inherited, base: ReadResult, request: BaseRequest, result
             names.update(tree)
             names.update(base.helpers)
             inherited.helpers.update(base.helpers)
+            inherited.hidden |= base.hidden
         elif name in tree:
             names[bound] = tree[name]
+            inherited.hidden |= {bound} if name in base.hidden else set()
         elif name in base.helpers:
             names[bound] = inherited.helpers[bound] = base.helpers[name]
         else:

@@ -104,7 +104,8 @@ class LiteralDocument:
                     evaluator.statement(node)
         names.pop(BASE_KEY, None)
         tree = {key: value for key, value in names.items() if not (isinstance(key, str) and key.startswith("__"))}
-        return Evaluated(tree, frozenset(name for name, value in tree.items() if isinstance(value, LazyObject)))
+        imported = evaluator.imported | inherited.hidden
+        return Evaluated(tree, frozenset(name for name in imported if isinstance(tree.get(name), LazyObject)))
 
 
 class _Evaluator:
@@ -115,6 +116,7 @@ class _Evaluator:
         self._names = names
         self._base_keys = base_keys
         self._look_up = base_lookup(base)
+        self.imported: set[str] = set()  # names that imports have bound
 
     # -- statements ----------------------------------------------------------------------------------------------------
     def statement(self, node: ast.stmt) -> None:
@@ -142,7 +144,13 @@ class _Evaluator:
         if not isinstance(node.target, ast.Name):
             raise self._refused(node, "an augmented assignment to a part of a value")
         old = self.value(ast.copy_location(ast.Name(node.target.id, ast.Load()), node))
-        self._names[node.target.id] = self._arithmetic(node, node.op, old, self.value(node.value))
+        value = self.value(node.value)
+        if isinstance(old, list) and isinstance(node.op, ast.Add) and isinstance(value, (list, tuple)):
+            if len(old) + len(value) > MAX_LENGTH:
+                raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
+            old += value  # in place, as in Python: whoever else holds the list sees it
+        else:
+            self._names[node.target.id] = self._arithmetic(node, node.op, old, value)
 
     def _do_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
@@ -172,6 +180,7 @@ class _Evaluator:
                 modules = [*earlier._module, alias.name]
             where = f"{self._path}, line {node.lineno}"
             self._names[name] = LazyObject(alias.name if alias.asname else modules, None, where)
+            self.imported.add(name)
 
     def _do_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
@@ -180,6 +189,7 @@ class _Evaluator:
             module = "." * node.level + (node.module or "")
             where = f"{self._path}, line {node.lineno}"
             self._names[alias.asname or alias.name] = LazyObject(module, alias.name, where)
+            self.imported.add(alias.asname or alias.name)
 
     def _store(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):

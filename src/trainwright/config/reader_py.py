@@ -105,8 +105,7 @@ class PyDocument:
             is_inherited = key in inherited.helpers and inherited.helpers[key] is value
             is_helper = key in self.plan.run_names or is_inherited
             (helpers if is_helper else tree)[key] = value
-        inherited_lazy = {name for names in inherited.blocks.values() for name in names if isinstance(name, str)}
-        return Evaluated(tree, self._still_lazy({*self.plan.lazy_names, *inherited_lazy}, tree), helpers)
+        return Evaluated(tree, self._still_lazy(self.plan.lazy_names | inherited.hidden, tree), helpers)
 
     def _still_lazy(self, names: set[str], tree: dict[Any, Any]) -> frozenset[str]:
         return frozenset(name for name in names if isinstance(tree.get(name), LazyObject))

@@ -35,12 +35,13 @@ class SourceFile:
 
 class Base(NamedTuple):
     """A base, and the line that names it. `imports` is None for `_base_`; for `with read_base():` it has pairs of a
-    name in the base, or "*", and the name it gets here.
+    name in the base, or "*", and the name it gets here. `name` is how the base is named, as in "./base.py".
     """
 
     file: SourceFile
     line: int
     imports: tuple[tuple[str, str], ...] | None = None
+    name: str = ""
 
 
 class Override(NamedTuple):

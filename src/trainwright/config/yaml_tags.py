@@ -29,7 +29,12 @@ class _Checked:
 
 
 class _Loader(_Checked, yaml.SafeLoader):
-    """The loader in Python."""
+    """The loader in Python. Its scanner takes time with the square of the depth, so the depth has a bound."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        if self.flow_level >= 200:
+            raise yaml.scanner.ScannerError(None, None, "nested too deep", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
 
 class _FastLoader(_Checked, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
