@@ -1,4 +1,4 @@
-from trainwright.base.text import did_you_mean, near_names, table
+from trainwright.base.text import brief, did_you_mean, near_names, table
 
 
 def test_near_names_are_best_first_and_ignore_case_and_underscores():
@@ -19,11 +19,26 @@ def test_a_part_of_a_long_name_is_near():
     assert near_names("Cosine", ["CosineAnnealingMomentum", "StepLR"]) == ["CosineAnnealingMomentum"]
 
 
+def test_a_part_of_a_name_is_not_very_like_it():
+    assert near_names("level", ["log_level"]) == ["log_level"]
+    assert near_names("level", ["log_level"], cutoff=0.84) == []
+
+
+def test_what_is_no_text_has_near_names_too():
+    assert near_names(12, ["12", "x"]) == ["12"]
+    assert did_you_mean(None, ["none", 3]) == " Did you mean 'none'?"
+
+
 def test_did_you_mean_reads_as_a_sentence():
     assert did_you_mean("modle", ["model", 3]) == " Did you mean 'model'?"
     assert did_you_mean("aab", ["aaa", "aac"]) == " Did you mean 'aaa' or 'aac'?"
     assert did_you_mean("aabb", ["aaab", "aabc", "aabd"]) == " Did you mean 'aaab', 'aabc' or 'aabd'?"
     assert did_you_mean("x", []) == ""
+
+
+def test_long_values_are_cut():
+    assert brief("abc") == "'abc'"
+    assert brief(list(range(100)), limit=12) == "[0, 1, 2,..."
 
 
 def test_table_aligns_columns():

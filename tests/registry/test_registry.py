@@ -94,11 +94,28 @@ def test_names_are_found_upwards_and_by_scope(tree):
     assert child.get("trainwright.Base") is int
     assert root.get("mmengine.Base") is int  # the root's other name
     assert root.get("Own") is None
-    assert child.get("zoo.Base") is None
+    assert child.get("zoo.Base") is None  # its own scope names only what is its own
+    assert root.get("zoo.Base") is int  # another's names what is found from there
     assert child._get_root_registry() is root
+    assert child.root is root
+    assert root.root is root
     assert root._search_child("zoo") is child
     assert child.parent is root
     assert root.children == {"zoo": child}
+
+
+def test_scopes_may_be_given_one_after_the_other(tree):
+    root, child = tree
+    grandchild = Registry("model", parent=child, scope="cage")
+    grandchild.register_module(name="Lion", module=int)
+    assert root.get("zoo.cage.Lion") is int
+    assert root.get("cage.Lion") is int
+    assert root.get("zoo.farm.Lion") is None
+
+
+def test_a_dotted_path_that_begins_like_a_scope_imports_nothing_by_its_rest(tree, package):
+    package({"parts/__init__.py": "", "parts/registry.py": "raise RuntimeError('not to be imported')\n"})
+    assert tree[0].get("zoo.parts.Net") is None
 
 
 def test_siblings_reach_each_other_by_scope(tree):

@@ -1,8 +1,9 @@
 import functools
+import math
 
 import pytest
 
-from trainwright.base.errors import BuildError, ConfigTypeError
+from trainwright.base.errors import BuildError, ConfigTypeError, CustomImportError, RegistryError
 from trainwright.base.instances import ManagerMixin
 from trainwright.config import Config, ConfigDict
 from trainwright.registry import (
@@ -13,6 +14,7 @@ from trainwright.registry import (
     build_runner_from_cfg,
     build_scheduler_from_cfg,
 )
+from trainwright.registry.build import built_from, forget_config
 
 
 class Net:
@@ -39,6 +41,39 @@ def test_build_leaves_the_config_as_it_is(nets, wrap):
 )
 def test_type_may_be_a_class_a_function_or_a_path(nets, kind):
     assert nets.build({"type": kind, "depth": 3}).depth == 3
+
+
+def test_what_is_lazy_is_imported(nets):
+    from trainwright.base.lazy import LazyObject
+
+    cfg = {"type": LazyObject(__name__, "Net"), "depth": LazyObject("math").pi}
+    net = nets.build(cfg, default_args={"width": LazyObject("math", "tau")})
+    assert (type(net), net.depth, net.width) == (Net, math.pi, math.tau)
+    assert cfg["depth"] == LazyObject("math").pi
+    with pytest.raises(CustomImportError, match=r"cannot import 'test_registry_build.Nett', .*line 3") as info:
+        nets.build({"type": LazyObject(__name__, "Nett", "file a.py, line 3")})
+    assert isinstance(info.value, ImportError)
+    with pytest.raises(ConfigTypeError, match="cannot build 'Net' of the 'model' registry, .*missing argument 'depth'"):
+        nets.build({"type": LazyObject(__name__, "Net")})
+
+
+@pytest.mark.parametrize("name", ["runner", "scheduler"])
+def test_every_build_function_takes_what_is_lazy(name):
+    from trainwright.base.lazy import LazyObject
+
+    if name == "scheduler":
+        reg = Registry("parameter scheduler", build_func=build_scheduler_from_cfg)
+        cfg = {"type": LazyObject(__name__, "Step"), "gamma": 2, "epoch_length": 7, "convert_to_iter_based": True}
+        assert reg.build(cfg).made == ("converted", 7)
+    else:
+        reg = Registry("runner", build_func=build_runner_from_cfg)
+        assert reg.build({"runner_type": LazyObject(__name__, "LazyRunner")}) == "made"
+
+
+class LazyRunner:
+    @classmethod
+    def from_cfg(cls, cfg):
+        return "made"
 
 
 def test_type_may_come_from_the_defaults(nets):
@@ -126,6 +161,29 @@ def test_an_error_of_the_constructor_keeps_its_type_and_names_the_class(nets, ra
     assert "while building 'Failing' of the 'model' registry, " in notes[0]
     assert "test_registry_build.py:" in notes[0]
     assert "while building 'Outer' of the 'model' registry" in notes[1]
+
+
+def test_an_error_tells_the_config_of_the_innermost_component(nets):
+    @nets.register_module()
+    class Failing:
+        def __init__(self, how):
+            raise ValueError("bad depth")
+
+    @nets.register_module()
+    class Outer:
+        def __init__(self, inner):
+            nets.build(inner)
+
+    inner = {"type": "Failing", "how": 3}
+    with pytest.raises(ValueError, match="bad depth") as info:
+        nets.build({"type": "Outer", "inner": inner})
+    assert built_from(info.value) is inner
+    forget_config(info.value)
+    assert built_from(info.value) is None
+    with pytest.raises(RegistryError) as unknown:
+        nets.build(inner | {"type": "Missing"})
+    assert built_from(unknown.value) == {"type": "Missing", "how": 3}
+    assert built_from(ValueError()) is None
 
 
 def test_managed_classes_are_built_by_name(nets):

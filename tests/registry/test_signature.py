@@ -20,6 +20,45 @@ class Inherited(Plain):
     pass
 
 
+class Further(Open):
+    def __init__(self, label, **rest):
+        super().__init__("fixed", width=2, **rest)
+
+
+class Keeping(Plain):
+    def __init__(self, **kwargs):
+        self.mine = kwargs.pop("mine", None)
+        super().__init__(**kwargs)
+
+
+class Elsewhere(Plain):
+    def __init__(self, **kwargs):
+        Plain(**kwargs)
+
+
+class Starred(Plain):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class Beside(Plain):
+    def __init__(self, extra=1, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Both(Beside, Open):
+    """`Beside` hands on to what follows it here, which is Open."""
+
+
+class OwnMeta(type):
+    def __call__(cls, a, b=1):
+        raise AssertionError
+
+
+class Metered(metaclass=OwnMeta):
+    pass
+
+
 def function(lr, momentum=0.9):
     raise AssertionError("no call is made")
 
@@ -36,8 +75,29 @@ def positional_only(a, /, b):
         (Plain, {"depth": 1, "zzz": 2}, ["unknown argument 'zzz'. It accepts: depth, width, norm."]),
         (Plain, {}, ["missing argument 'depth'."]),
         (Inherited, {"dept": 1}, ["unknown argument 'dept'. Did you mean 'depth'?", "missing argument 'depth'."]),
-        (Open, {"name": 1, "anything": 2}, []),
-        (Open, {"anything": 2}, ["missing argument 'name'."]),
+        (Open, {"name": 1, "depth": 2, "norm": 3}, []),
+        (
+            Open,
+            {"depth": 1, "widht": 2},
+            ["unknown argument 'widht'. Did you mean 'width'?", "missing argument 'name'."],
+        ),
+        (Open, {"name": 1}, ["missing argument 'depth'."]),
+        (Further, {"label": 1, "depth": 2, "norm": 3}, []),
+        (
+            Further,
+            {"label": 1, "depth": 2, "name": 3, "width": 4},
+            [f"unknown argument {name!r}. It accepts: label, depth, norm." for name in ("name", "width")],
+        ),
+        (Keeping, {"anything": 2}, []),
+        (Elsewhere, {"anything": 2}, []),
+        (Starred, {"anything": 2}, []),
+        (Both, {"depth": 1, "name": 2, "extra": 3}, []),
+        (
+            Both,
+            {"depth": 1, "extra": 3, "nmae": 2},
+            ["unknown argument 'nmae'. Did you mean 'name'?", "missing argument 'name'."],
+        ),
+        (Metered, {"c": 1}, ["unknown argument 'c'. It accepts: a, b.", "missing argument 'a'."]),
         (function, {"lr": 1, "momentun": 2}, ["unknown argument 'momentun'. Did you mean 'momentum'?"]),
         (functools.partial(function, lr=1), {}, []),
         (functools.partial(function, lr=1), {"momentun": 1}, ["unknown argument 'momentun'. Did you mean 'momentum'?"]),

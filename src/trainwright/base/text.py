@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 _SHARE_OF_BEST = 0.9
+_PART = 0.6  # how much a part of a long name is like the whole
 
 
-def near_names(name: str, candidates: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
+def near_names(name: object, candidates: Iterable[str], n: int = 3, cutoff: float = _PART) -> list[str]:
     """Up to `n` candidates that look like `name`, best first; case and underscores count for little.
 
     One that looks much less like it than the best does is left out: it would only distract.
     """
     from difflib import SequenceMatcher
 
-    wanted = _plain(name)
+    wanted = _plain(str(name))
     scored: list[tuple[float, str]] = []
     matcher = SequenceMatcher()
     matcher.set_seq2(wanted)
@@ -28,13 +29,13 @@ def near_names(name: str, candidates: Iterable[str], n: int = 3, cutoff: float =
             score = matcher.ratio()
             if score >= cutoff:
                 scored.append((score, candidate))
-        elif len(wanted) > 3 and wanted in plain:
-            scored.append((cutoff, candidate))
+        elif cutoff <= _PART and len(wanted) > 3 and wanted in plain:
+            scored.append((_PART, candidate))
     scored.sort(key=lambda pair: (-pair[0], pair[1]))
     return [candidate for score, candidate in scored[:n] if score >= _SHARE_OF_BEST * scored[0][0]]
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: object, candidates: Iterable[str]) -> str:
     """`""`, `" Did you mean 'x'?"` or `" Did you mean 'x', 'y' or 'z'?"`: to be appended to a sentence."""
     return any_of(near_names(name, (c for c in candidates if isinstance(c, str))))
 
@@ -46,6 +47,12 @@ def any_of(names: Sequence[str]) -> str:
     quoted = [repr(name) for name in names]
     listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
     return f" Did you mean {listed}?"
+
+
+def brief(value: object, limit: int = 100) -> str:
+    """`repr(value)`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:

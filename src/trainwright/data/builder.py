@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.collate import pseudo_collate
 from trainwright.data.keyed import KeyedDataLoader
@@ -64,31 +64,48 @@ def build_dataloader(
 
 def checked_options(cfg: Any) -> dict[str, Any]:
     """The settings of a loader's config, after every check that needs no dataset; nothing is built."""
+    for _, error in option_errors(cfg):
+        raise error
+    return {"num_workers": 0, **cfg}
+
+
+def option_errors(cfg: Any) -> Iterator[tuple[str | None, Exception]]:
+    """Everything wrong with a loader's config that can be seen without its dataset: the setting, and the error."""
     if not isinstance(cfg, dict):
-        raise ConfigTypeError(
-            f"a dataloader must be a DataLoader or a dict with the key 'dataset', got {type(cfg).__name__}: {cfg!r}"
-        )
-    options = dict(cfg)
+        text = f"a dataloader must be a DataLoader or a dict with the key 'dataset', got {type(cfg).__name__}: {cfg!r}"
+        yield None, ConfigTypeError(text)
+        return
+    options = {"num_workers": 0, **cfg}
+    yield from _plain_errors(options)
+    for check in (_check_workers, _check_order):
+        try:
+            check(options)
+        except ConfigError as error:  # noqa: PERF203 - two checks
+            yield None, error
+    for name in ("collate_fn", "worker_init_fn"):
+        if options.get(name) is not None:
+            try:
+                _function(options[name], name)
+            except (ConfigError, RegistryError) as error:
+                yield name, error
+
+
+def _plain_errors(options: dict[str, Any]) -> Iterator[tuple[str | None, Exception]]:
     known = [*inspect.signature(DataLoader.__init__).parameters][1:] + [*_OWN_OPTIONS]
     for name in options:
         if name not in known:
-            raise ConfigError(f"a dataloader has no setting {name!r}.{did_you_mean(str(name), known)}")
+            yield name, ConfigError(f"a dataloader has no setting {name!r}.{did_you_mean(str(name), known)}")
     if options.get("dataset") is None:
-        raise ConfigError("a dataloader needs a dataset: add dataset=dict(type=...), or a built dataset")
+        yield None, ConfigError("a dataloader needs a dataset: add dataset=dict(type=...), or a built dataset")
     for name, least in (("num_workers", 0), ("batch_size", 1), ("num_batch_per_epoch", 1)):
         value = options.get(name)
         if value is not None and (not isinstance(value, int) or value < least):
-            raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if options.setdefault("num_workers", 0) == 0:
-        _check_without_workers(options)
-    _check_order(options)
-    for name in ("collate_fn", "worker_init_fn"):
-        if options.get(name) is not None:
-            _function(options[name], name)
-    return options
+            yield name, ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
-def _check_without_workers(options: dict[str, Any]) -> None:
+def _check_workers(options: dict[str, Any]) -> None:
+    if options["num_workers"] != 0:
+        return
     for name, unset in _WORKER_ONLY.items():
         if options.get(name, unset) not in (unset, 0):
             raise ConfigError(

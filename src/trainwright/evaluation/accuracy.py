@@ -45,6 +45,13 @@ class Accuracy(BaseMetric):
         self.pred_key, self.score_key, self.label_key = pred_key, score_key, label_key
         self._size: int | None = None
 
+    @classmethod
+    def result_names(cls, **settings: Any) -> list[str] | None:
+        """``accuracy/top1`` and so on for each k of `topk`, under `prefix`."""
+        topk = settings.get("topk", 1)
+        several = topk if isinstance(topk, (list, tuple)) else [topk]
+        return [f"{settings.get('prefix') or cls.default_prefix}/top{k}" for k in several]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Append the place of each true class among the predicted ones (0 is the first), shape (N,), as one entry."""
         for entry in data_samples:

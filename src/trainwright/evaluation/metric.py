@@ -12,6 +12,7 @@ import torch
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.base.logs import print_log
 from trainwright.dist import broadcast_object_list, collect_results, is_main_process
+from trainwright.evaluation.names import read_names
 
 
 class BaseMetric(metaclass=ABCMeta):
@@ -42,6 +43,16 @@ class BaseMetric(metaclass=ABCMeta):
                 "current",
                 logging.WARNING,
             )
+
+    @classmethod
+    def result_names(cls, **settings: Any) -> list[str] | None:
+        """The names, prefix included, that an instance made with `settings` will give; None where nobody can know.
+
+        A config's ``save_best`` is held against them before anything is built. Here they are read from the source of
+        ``compute_metrics``, when each of its returns is a dict with its keys written out. A metric whose names follow
+        from its settings overrides this.
+        """
+        return read_names(cls, BaseMetric, settings)
 
     @property
     def dataset_meta(self) -> dict[str, Any] | None:

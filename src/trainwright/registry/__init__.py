@@ -34,6 +34,7 @@ from trainwright.registry.root import (
 )
 from trainwright.registry.scope import DefaultScope, init_default_scope
 from trainwright.registry.signature import argument_errors
+from trainwright.registry.survey import count_registered_modules, traverse_registry_tree
 
 __all__ = [
     "DATASETS",
@@ -66,5 +67,7 @@ __all__ = [
     "build_model_from_cfg",
     "build_runner_from_cfg",
     "build_scheduler_from_cfg",
+    "count_registered_modules",
     "init_default_scope",
+    "traverse_registry_tree",
 ]

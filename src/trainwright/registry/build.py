@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from trainwright.base.errors import BuildError, ConfigTypeError, RegistryError, add_note
 from trainwright.base.instances import ManagerMixin
+from trainwright.base.lazy import LazyObject
 from trainwright.registry.registry import Registry
 from trainwright.registry.signature import argument_errors
 from trainwright.registry.unknown import describe_place
+
+_BUILT_FROM = "_trainwright_built_from"
+_TOLD = "told"
 
 
 def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build what `cfg` describes. `cfg` is left as it is.
 
     Its key `type` is a registered name, a class or function, or a dotted path; `_scope_` switches the default scope
-    for this object and what it builds; the other keys are the arguments, below which `default_args` are put. An error
-    that the constructor raises keeps its type and gets a note that names the class, registry and file.
+    for this object and what it builds; the other keys are the arguments, below which `default_args` are put. A
+    LazyObject is imported, as `type` and as an argument. An error that the constructor raises keeps its type and gets a
+    note that names the class, registry and file; `built_from` tells the config it came from.
     """
     args = _arguments(cfg, registry, default_args)
-    with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+    with _remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
         kind = args.pop("type")
         return _call(_target(kind, scoped), args, kind, scoped)
+
+
+def built_from(error: BaseException) -> dict[Any, Any] | None:
+    """The config dict, the very object, of the innermost component that was being built when `error` was raised."""
+    found = getattr(error, _BUILT_FROM, None)
+    return found if isinstance(found, dict) else None
+
+
+def forget_config(error: BaseException) -> None:
+    """Whoever has told the user where the config stands says so: nobody needs to tell it again."""
+    setattr(error, _BUILT_FROM, _TOLD)
 
 
 def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
@@ -49,7 +66,7 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = N
     `convert_to_iter_based=True` with `epoch_length` turns one that counts epochs into one that counts iterations.
     """
     args = _arguments(cfg, registry, default_args)
-    with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+    with _remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
         kind = args.pop("type")
         target = _target(kind, scoped)
         if not args.pop("convert_to_iter_based", False):
@@ -64,11 +81,10 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = N
 
 
 def _arguments(cfg: Any, registry: Registry, default_args: Any) -> dict[str, Any]:
-    args = dict(_as_dict(cfg, "cfg"))
+    args = dict(dict.items(_as_dict(cfg, "cfg")))
     args.pop("_delete_", None)  # left over where a config had nothing to delete
     _check_registry(registry)
-    defaults = {} if default_args is None else _as_dict(default_args, "default_args")
-    for name, value in defaults.items():
+    for name, value in dict.items({} if default_args is None else _as_dict(default_args, "default_args")):
         args.setdefault(name, value)
     if "type" not in args:
         raise RegistryError(
@@ -77,7 +93,7 @@ def _arguments(cfg: Any, registry: Registry, default_args: Any) -> dict[str, Any
     return args
 
 
-def _as_dict(value: Any, name: str) -> Mapping[str, Any]:
+def _as_dict(value: Any, name: str) -> dict[Any, Any]:
     tree = getattr(value, "_cfg_dict", value)
     if not isinstance(tree, dict):
         raise TypeError(f"{name} must be a dict, ConfigDict or Config, got {value!r} of type {type(value).__name__}")
@@ -89,8 +105,19 @@ def _check_registry(registry: Any) -> None:
         raise TypeError(f"registry must be a Registry, got {registry!r} of type {type(registry).__name__}")
 
 
+@contextmanager
+def _remembering(cfg: Any) -> Iterator[None]:
+    """An error that leaves the block tells which config it came from: the innermost one, which is left first."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, _BUILT_FROM):
+            setattr(error, _BUILT_FROM, _as_dict(cfg, "cfg"))
+        raise
+
+
 def _target(kind: Any, registry: Registry) -> Any:
-    target = registry.resolve(kind) if isinstance(kind, str) else kind
+    target = registry.resolve(kind) if isinstance(kind, str) else _imported(kind)
     if not callable(target):
         raise TypeError(
             f"type must be a name, a class or a function to be built by {registry.name!r}, got {kind!r} of type "
@@ -99,9 +126,14 @@ def _target(kind: Any, registry: Registry) -> Any:
     return target
 
 
+def _imported(value: Any) -> Any:
+    return value.build() if isinstance(value, LazyObject) else value
+
+
 def _call(target: Any, args: dict[str, Any], kind: Any, registry: Registry) -> Any:
     named = inspect.isclass(target) and issubclass(target, ManagerMixin)
     factory = target.get_instance if named else target
+    args = {name: _imported(value) for name, value in args.items()}
     try:
         return factory(**args)
     except TypeError as error:
@@ -116,5 +148,5 @@ def _call(target: Any, args: dict[str, Any], kind: Any, registry: Registry) -> A
 
 
 def _shown(kind: Any, registry: Registry, target: Any) -> str:
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind))
+    name = kind if isinstance(kind, str) else getattr(target, "__name__", repr(kind))
     return f"{name!r} of the {registry.name!r} registry, {describe_place(target)}"

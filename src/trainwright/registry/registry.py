@@ -18,6 +18,8 @@ from trainwright.registry.scope import (
     canonical_scope,
     import_scope,
     infer_scope,
+    install_hint,
+    register_all,
     try_import,
 )
 from trainwright.registry.unknown import describe_place, unknown_name_message
@@ -95,6 +97,11 @@ class Registry:
         return f"Registry {self._name!r} of scope {self._scope!r}, {len(rows)} names\n{table(rows, ('name', 'object'))}"
 
     # -- the tree ------------------------------------------------------------------------------------------------------
+    @property
+    def root(self) -> Registry:
+        """The registry at the top of this one's tree."""
+        return self._get_root_registry()
+
     @staticmethod
     def infer_scope() -> str:
         """The top package of the caller's caller."""
@@ -163,6 +170,10 @@ class Registry:
             failure = try_import(location)
             if failure:
                 self._failed[location] = failure
+        if not self._locations:
+            failure = register_all(self._scope)
+            if failure:
+                self._failed[f"{self._scope}.utils"] = failure
 
     def get(self, key: str) -> Any:
         """The object registered as `key`, here, in a parent, or in the scope that prefixes it; None if there is none.
@@ -189,18 +200,25 @@ class Registry:
             raise TypeError(
                 f"a name looked up in a registry must be a string, got {key!r} of type {type(key).__name__}"
             )
+        found = self._registered(key)
+        return import_dotted(key) if found is None else found
+
+    def _registered(self, key: str, may_import: bool = True) -> Any:
+        """What is registered as `key`: here or in the parents, else by the scope that `key` begins with.
+
+        Another scope's name may be one that its parents have; this registry's own scope names only what is here.
+        """
         for registry in self._lineage():
             found = registry._own(key)
             if found is not None:
                 return found
         scope, rest = self.split_scope_key(key)
-        if scope is not None:
-            registry_of_scope = self._find_scope(scope)
-            if registry_of_scope is not None:
-                found = registry_of_scope._own(rest)
-                if found is not None:
-                    return found
-        return import_dotted(key)
+        if scope is None:
+            return None
+        owner = self._find_scope(scope) if may_import else self.root._search_child(scope)
+        if owner is None:
+            return None
+        return owner._own(rest) if owner is self else owner._registered(rest, may_import=False)
 
     def _own(self, name: str) -> Any:
         if name not in self._module_dict:
@@ -274,7 +292,7 @@ class Registry:
 def _warn_unknown_scope(wanted: str, name: str, used: str) -> None:
     print_log(
         f"no registry {name!r} has the scope {wanted!r}; names are looked up in scope {used!r}. If the scope is right, "
-        f"its package must define the registry in '{wanted}.registry'.",
+        f"its package must define the registry in '{wanted}.registry'.{install_hint(wanted)}",
         "current",
         level=WARNING,
     )

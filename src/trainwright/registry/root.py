@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainwright.registry.build import build_model_from_cfg, build_runner_from_cfg, build_scheduler_from_cfg
 from trainwright.registry.registry import Registry
 
-_RUNNER = ["trainwright.runner"]
+_RUNNER = ["trainwright.runner.runner"]
 _DATA = ["trainwright.data"]
 _MODEL = ["trainwright.model"]
 _OPTIM = ["trainwright.optim"]
@@ -16,7 +16,7 @@ RUNNERS = Registry("runner", build_func=build_runner_from_cfg, locations=_RUNNER
 RUNNER_CONSTRUCTORS = Registry("runner constructor", locations=_RUNNER)
 LOOPS = Registry("loop", locations=["trainwright.engine"])
 HOOKS = Registry("hook", locations=["trainwright.hooks"])
-LOG_PROCESSORS = Registry("log_processor", locations=_RUNNER)
+LOG_PROCESSORS = Registry("log_processor", locations=["trainwright.runner.log_processor"])
 STRATEGIES = Registry("strategy", locations=["trainwright.strategies"])
 
 DATASETS = Registry("dataset", locations=_DATA)

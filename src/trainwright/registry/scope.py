@@ -14,6 +14,15 @@ from trainwright.base.instances import ManagerMixin
 
 ROOT_SCOPE = "trainwright"
 _ALIASES = {"mmengine": ROOT_SCOPE}
+# Packages that may define their registries without locations: `<package>.utils.register_all_modules()` fills them. The
+# value is the name to install where that is another one.
+_OPEN_MMLAB = {
+    **{name: name for name in ("mmcls", "mmdet", "mmdet3d", "mmtrack", "mmpose", "mmedit", "mmocr", "mmgen")},
+    **{name: name for name in ("mmfewshot", "mmrazor", "mmflow", "mmhuman3d", "mmrotate", "mmselfsup", "mmyolo")},
+    **{name: name for name in ("mmpretrain", "mmagic")},
+    "mmseg": "mmsegmentation",
+    "mmaction": "mmaction2",
+}
 
 
 class DefaultScope(ManagerMixin):
@@ -98,6 +107,30 @@ def try_import(module: str) -> str:
     except Exception:  # noqa: BLE001 - any error of user code at import; reported with its traceback where the name is missed
         return traceback.format_exc()
     return ""
+
+
+def register_all(scope: str) -> str:
+    """Have an OpenMMLab package of `scope` register its classes, as those do that name no locations; gives what
+    `try_import` gives, and "" for any other scope.
+    """
+    if scope not in _OPEN_MMLAB:
+        return ""
+    failure = try_import(f"{scope}.utils")
+    if failure:
+        return failure
+    register = getattr(sys.modules[f"{scope}.utils"], "register_all_modules", None)
+    if register is None:
+        return ""
+    try:
+        register(False)
+    except Exception:  # noqa: BLE001 - as in try_import
+        return traceback.format_exc()
+    return ""
+
+
+def install_hint(scope: str) -> str:
+    """For a package that people know: how to install it, as a sentence to append."""
+    return f" Is it installed? pip install {_OPEN_MMLAB[scope]}" if scope in _OPEN_MMLAB else ""
 
 
 NOT_FOUND = "not found"

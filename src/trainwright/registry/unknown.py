@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright.base.text import near_names
+from trainwright.base.text import any_of, near_names
 from trainwright.registry.scope import NOT_FOUND, canonical_scope, import_scope
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def unknown_name_message(registry: Registry, key: str) -> str:
     """
     lineage = list(registry._lineage())
     searched = " and its parent ".join(repr(r.scope) for r in lineage)
-    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{_suggestion(registry, key)}"]
+    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{suggestion(registry, key)}"]
     scope = registry.split_scope_key(key)[0]
     failures: dict[str, str] = {}
     tried: list[str] = []
@@ -61,18 +61,17 @@ def registry_symbol(registry: Registry) -> str:
     return next((name for name, value in list(namespace.items()) if value is registry), "REGISTRY")
 
 
-def _suggestion(registry: Registry, key: str) -> str:
+def suggestion(registry: Registry, key: str) -> str:
+    """Near names of the whole tree, spelled as they are reached from `registry`: those of another scope with it."""
     plain_key = key.rpartition(".")[2]
     own_scopes = {member.scope for member in registry._lineage()}
-    spelled: dict[str, list[str]] = {}
+    spelled: dict[str, dict[str, None]] = {}
     for member in _tree(registry._get_root_registry()):
         for name in member.module_dict:
-            shown = repr(name) if member.scope in own_scopes else repr(f"{member.scope}.{name}")
-            spelled.setdefault(name, []).append(f"{shown} (scope {member.scope})")
-    near = [text for name in near_names(plain_key, spelled, n=4) for text in spelled[name]][:4]
-    if not near:
-        return ""
-    return f" Did you mean {near[0] if len(near) == 1 else ', '.join(near[:-1]) + ' or ' + near[-1]}?"
+            shown = name if member.scope in own_scopes else f"{member.scope}.{name}"
+            spelled.setdefault(name, {})[shown] = None
+    near = [shown for name in near_names(plain_key, spelled, n=4) for shown in spelled[name] if shown != key][:4]
+    return any_of(near)
 
 
 def _tree(registry: Registry) -> Iterator[Registry]:

@@ -1,6 +1,21 @@
 """The config-first front door: Runner, its builders, its checks and its log line."""
 
-from trainwright.runner.log_processor import LogProcessor
-from trainwright.runner.runner import Runner
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwright.runner.log_processor import LogProcessor
+    from trainwright.runner.runner import Runner
 
 __all__ = ["LogProcessor", "Runner"]
+
+_HOMES = {"LogProcessor": "trainwright.runner.log_processor", "Runner": "trainwright.runner.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: who only wants to know which settings there are need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

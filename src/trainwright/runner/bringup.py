@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
-from trainwright.base.errors import ConfigError, Interrupted
+from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
-from trainwright.base.text import did_you_mean, near_names
-from trainwright.config import Config
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
 from trainwright.registry import DefaultScope
+from trainwright.runner.places import placed
 from trainwright.runner.progress import live_progress
 from trainwright.state import StopFlag, rng
-
-# Keys of a config file that no constructor argument has, and that something else reads.
-OTHER_KEYS = (
-    "custom_imports",
-    "runner_type",
-    "model_wrapper_cfg",
-    "vis_backends",
-    "tta_model",
-    "tta_pipeline",
-    "filename",
-)
 
 
 @contextmanager
 def scoped(runner: Any) -> Iterator[None]:
-    """Registries look in the runner's scope, and its message hub, logger and visualizer are the current ones."""
+    """Registries look in the runner's scope, and its message hub, logger and visualizer are the current ones. An error
+    of something that is built from the config says where that stands.
+    """
     with ExitStack() as stack:
+        stack.enter_context(placed(runner.cfg, runner._configs))
         stack.enter_context(DefaultScope.overwrite_default_scope(runner._scope))
         stack.enter_context(runner.ctx)
         stack.enter_context(runner.logger.as_current())
@@ -56,26 +46,6 @@ def closing(runner: Any) -> Iterator[None]:
         runner.logger.close_files()
 
 
-def runner_arguments(cfg: Config, constructor: Callable[..., Any]) -> dict[str, Any]:
-    """The constructor's arguments in a config; a key that looks like a misspelt one is refused."""
-    names = [name for name in inspect.signature(constructor).parameters if name != "cfg"]
-    problems = []
-    for key in cfg:
-        if key in names or key in OTHER_KEYS:
-            continue
-        near = near_names(str(key), names, n=1, cutoff=0.84)
-        if near:
-            problems.append(
-                f"unknown top-level key {key!r}.{did_you_mean(str(key), near)} "
-                "If it is a variable of your own, give it a name less like that one."
-            )
-    problems += [f"the config lacks {key!r}, which every run needs." for key in ("model", "work_dir") if key not in cfg]
-    if problems:
-        where = "" if cfg.filename is None else f"{cfg.filename}: "
-        raise ConfigError(where + "\n".join(problems))
-    return {name: cfg[name] for name in names if name in cfg}
-
-
 def log_start(runner: Any) -> None:
     """Say what runs where, and with which hooks; the config goes to the log file's folder."""
     strategy = runner.strategy
@@ -92,6 +62,8 @@ def log_start(runner: Any) -> None:
     )
     if runner.cfg.get("model_wrapper_cfg") is not None:
         runner.logger.info("model_wrapper_cfg has no effect with one process")
+    for warning in runner._warnings:
+        runner.logger.warning("%s", warning)
     names = ", ".join(f"{type(hook).__name__} ({priority_name(hook.priority)})" for hook in runner.hooks)
     runner.logger.info("hooks in order: %s", names or "none")
     runner.logger.debug("hooks by event:\n%s", runner.get_hooks_info())
@@ -112,12 +84,14 @@ def build_training(runner: Any) -> None:
         train_micro_batch_size_per_gpu=getattr(loop.dataloader, "batch_size", None),
     )
     if own is None or own is not getattr(strategy, "optim_wrapper", None):
-        runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"] if own is None else own)
+        with placed(runner.cfg, {"optim_wrapper": spec["optim_wrapper"]}):
+            runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"] if own is None else own)
         strategy.scale_lr()
     _watch_gradients(runner)
     wished = spec["param_scheduler"] if runner.param_schedulers is None else runner.param_schedulers
     if wished is not None and wished is not getattr(strategy, "param_schedulers", None):
-        runner.param_schedulers = strategy.attach_schedulers(wished)
+        with placed(runner.cfg, {"param_scheduler": spec["param_scheduler"]}):
+            runner.param_schedulers = strategy.attach_schedulers(wished)
 
 
 def prepare_training(runner: Any) -> None:

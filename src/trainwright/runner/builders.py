@@ -24,23 +24,24 @@ def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
             f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when "
             "no type is named. Drop one of them."
         )
-    args = {"runner": runner, "dataloader": dataloader}
+    args: dict[str, Any] = {"runner": runner, "dataloader": dataloader}
     if "type" in cfg:
         return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
     by_epoch = cfg.pop("by_epoch", None)
     if by_epoch is None:
         raise ConfigError("train_cfg needs by_epoch=True or by_epoch=False, or the type of a loop, but has neither.")
-    return EpochBasedTrainLoop(**cfg, **args) if by_epoch else IterBasedTrainLoop(**cfg, **args)
+    args["type"] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
 
 
 def build_eval_loop(runner: Any, name: str, loop: Any, dataloader: Any, evaluator: Any) -> BaseLoop:
     """The loop of ``val_cfg`` or ``test_cfg``; without a ``type`` it is ValLoop or TestLoop."""
     if isinstance(loop, BaseLoop):
         return loop
-    cfg = _as_dict(loop, f"{name}_cfg")
-    cfg.setdefault("type", "ValLoop" if name == "val" else "TestLoop")
+    _as_dict(loop, f"{name}_cfg")
     args = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
-    return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
+    args["type"] = "ValLoop" if name == "val" else "TestLoop"
+    return LOOPS.build(loop, default_args=args)  # type: ignore[no-any-return]
 
 
 def build_evaluator(evaluator: Any) -> Any:
@@ -48,7 +49,7 @@ def build_evaluator(evaluator: Any) -> Any:
     if isinstance(evaluator, Evaluator):
         return evaluator
     if isinstance(evaluator, dict) and "metrics" in evaluator:
-        return EVALUATOR.build({"type": "Evaluator", **evaluator})
+        return EVALUATOR.build(evaluator, default_args={"type": "Evaluator"})
     if isinstance(evaluator, (dict, list)):
         return EVALUATOR.build({"type": "Evaluator", "metrics": evaluator})
     if hasattr(evaluator, "evaluate") and hasattr(evaluator, "process"):
@@ -63,7 +64,8 @@ def build_log_processor(cfg: Any) -> Any:
     """The log processor of a config, LogProcessor when no ``type`` is named."""
     if isinstance(cfg, LogProcessor):
         return cfg
-    return LOG_PROCESSORS.build({"type": "LogProcessor", **_as_dict(cfg, "log_processor")})
+    _as_dict(cfg, "log_processor")
+    return LOG_PROCESSORS.build(cfg, default_args={"type": "LogProcessor"})
 
 
 def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:

@@ -7,16 +7,8 @@ from typing import Any
 from trainwright.engine import priority_name
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
+from trainwright.runner.spec import DEFAULT_HOOKS
 from trainwright.state import Completing
-
-DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
-    "runtime_info": {"type": "RuntimeInfoHook"},
-    "timer": {"type": "IterTimerHook"},
-    "sampler_seed": {"type": "DistSamplerSeedHook"},
-    "logger": {"type": "LoggerHook"},
-    "param_scheduler": {"type": "ParamSchedulerHook"},
-    "checkpoint": {"type": "CheckpointHook", "interval": 1},
-}
 
 
 class HookMixin(RunnerParts):

@@ -10,6 +10,7 @@ from torch import nn
 from trainwright.base.logs import MMLogger
 from trainwright.config import Config
 from trainwright.engine import HookTable
+from trainwright.runner.checks.problem import Problem
 from trainwright.state import MessageHub, RunContext
 from trainwright.strategies import BaseStrategy
 
@@ -28,6 +29,8 @@ class RunnerParts:
     visualizer: Any
     log_processor: Any
     _specs: dict[str, Any]
+    _configs: dict[str, Any]
+    _warnings: list[Problem]
     _loops: dict[str, Any]
     _load_from: str | None
     _resume: bool | str

@@ -9,18 +9,18 @@ from typing import Any
 from torch import nn
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.lazy import LazyObject
 from trainwright.config import Config, ConfigDict
 from trainwright.engine import HookTable
-from trainwright.registry import RUNNERS, STRATEGIES, DefaultScope
-from trainwright.runner import bringup, builders
+from trainwright.registry import RUNNERS, STRATEGIES
+from trainwright.runner import bringup, builders, check
 from trainwright.runner.building import BuildMixin
-from trainwright.runner.check import check_parts, check_runner_args
 from trainwright.runner.checkpointing import CheckpointMixin
+from trainwright.runner.checks.keys import raw
+from trainwright.runner.places import placed
+from trainwright.runner.spec import ENV_CFG, RANDOMNESS
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
-
-_ENV_CFG: dict[str, Any] = {"dist_cfg": {"backend": "nccl"}}
-_RANDOMNESS: dict[str, Any] = {"seed": None}
 
 
 @RUNNERS.register_module()
@@ -86,27 +86,30 @@ class Runner(BuildMixin, CheckpointMixin):
         load_from: str | None = None,
         resume: bool | str = False,
         launcher: str = "none",
-        env_cfg: dict[str, Any] = _ENV_CFG,
+        env_cfg: dict[str, Any] = ENV_CFG,
         log_processor: Any = None,
         log_level: int | str = "INFO",
         visualizer: Any = None,
         default_scope: str = "mmengine",
-        randomness: dict[str, Any] = _RANDOMNESS,
+        randomness: dict[str, Any] = RANDOMNESS,
         experiment_name: str | None = None,
         cfg: Any = None,
         strategy: BaseStrategy | dict[str, Any] | None = None,
         compile: bool | dict[str, Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.cfg = _as_config(cfg)
-        given["compile"] = self.cfg.get("compile", False) if compile is None else compile
-        self._specs: dict[str, Any] = {name: _private_copy(value) for name, value in given.items() if name != "cfg"}
-        self._scope = str(default_scope)
-        with DefaultScope.overwrite_default_scope(self._scope):
-            check_parts(self._specs)
-            check_runner_args(self._specs)
+        is_whole = check.is_whole(cfg)
+        self.cfg = cfg if is_whole else _as_config(cfg)
+        given["compile"] = dict.get(raw(self.cfg), "compile", False) if compile is None else compile
+        specs = {name: _private_copy(value) for name, value in given.items() if name != "cfg"}
+        problems = check.find_problems(specs, self.cfg, has_all_keys=is_whole, reach_out=True)
+        self._warnings = check.refuse(problems)
+        self._specs: dict[str, Any] = {name: _imported(value) for name, value in specs.items()}
+        self._configs = dict(self._specs) if isinstance(self._specs["model"], dict) else {**self._specs, "model": None}
+        self._scope = str(default_scope or "mmengine")
         self._randomness_cfg = dict(randomness or {"seed": None})
-        self.strategy = self._make_strategy(strategy)
+        with placed(self.cfg, {"strategy": self._specs["strategy"]}):
+            self.strategy = self._make_strategy(self._specs["strategy"])
         if self.strategy is strategy:
             self._randomness_cfg = dict(strategy.randomness)
         self.logger = self.strategy.logger
@@ -127,10 +130,14 @@ class Runner(BuildMixin, CheckpointMixin):
 
     def _build_first_parts(self) -> None:
         spec = self._specs
-        self.visualizer = self.build_visualizer(spec["visualizer"])
-        self.log_processor = self.build_log_processor(spec["log_processor"] or {})
-        self.model = self.strategy.place_model(self._model_spec())
-        self.register_hooks(spec["default_hooks"], spec["custom_hooks"])
+        with placed(self.cfg, {"visualizer": spec["visualizer"]}):
+            self.visualizer = self.build_visualizer(spec["visualizer"])
+        with placed(self.cfg, {"log_processor": spec["log_processor"]}):
+            self.log_processor = self.build_log_processor(spec["log_processor"] or {})
+        with placed(self.cfg, {"data_preprocessor": spec["data_preprocessor"], "model": self._configs["model"]}):
+            self.model = self.strategy.place_model(self._model_spec())
+        with placed(self.cfg, {name: spec[name] for name in ("default_hooks", "custom_hooks")}):
+            self.register_hooks(spec["default_hooks"], spec["custom_hooks"])
         bringup.log_start(self)
         self.dump_config()
 
@@ -146,7 +153,7 @@ class Runner(BuildMixin, CheckpointMixin):
                 "launcher": spec["launcher"],
                 "randomness": self._randomness_cfg,
             },
-            "log_kwargs": {"log_level": spec["log_level"]},
+            "log_kwargs": {"log_level": "INFO" if spec["log_level"] is None else spec["log_level"]},
             "auto_scale_lr": spec["auto_scale_lr"],
         }
         cfg = {"type": "SingleDeviceStrategy", **(strategy or {})}
@@ -163,11 +170,12 @@ class Runner(BuildMixin, CheckpointMixin):
     def from_cfg(cls, cfg: Config | ConfigDict | dict[str, Any]) -> Runner:
         """A runner from a whole config: its keys are the arguments of the constructor.
 
-        Keys that no argument has are the user's own variables; one that looks like a misspelt argument is a
-        ConfigError.
+        Keys that no argument has are the user's own variables; one that looks like a misspelt argument is an error,
+        and one that nothing else is made from is warned of.
         """
         cfg = _as_config(cfg)
-        return cls(cfg=cfg, **bringup.runner_arguments(cfg, Runner))
+        with check.whole(cfg):
+            return cls(cfg=cfg, **check.runner_arguments(cfg))
 
     def train(self) -> nn.Module:
         """Train; returns the model.
@@ -220,7 +228,8 @@ class Runner(BuildMixin, CheckpointMixin):
     def _loop(self, name: str) -> Any:
         if name not in self._loops and self._specs.get(f"{name}_cfg") is not None:
             cfg, loader = self._specs[f"{name}_cfg"], self._specs[f"{name}_dataloader"]
-            with bringup.scoped(self):
+            parts = (f"{name}_cfg", f"{name}_dataloader", f"{name}_evaluator")
+            with bringup.scoped(self), placed(self.cfg, {part: self._specs.get(part) for part in parts}):
                 if name == "train":
                     self._loops[name] = builders.build_train_loop(self, cfg, loader)
                 else:
@@ -247,13 +256,19 @@ class Runner(BuildMixin, CheckpointMixin):
 def _as_config(cfg: Any) -> Config:
     if isinstance(cfg, Config):
         return copy.deepcopy(cfg)
-    return Config({} if cfg is None else dict(cfg))
+    if isinstance(cfg, dict):
+        return Config(dict(dict.items(cfg)))
+    return Config({} if cfg is None else cfg)
+
+
+def _imported(value: Any) -> Any:
+    return value.build() if isinstance(value, LazyObject) else value
 
 
 def _private_copy(value: Any) -> Any:
     """A copy of configs, so that the caller's are never changed; built objects stay the same objects."""
     if isinstance(value, dict):
-        return type(value)({key: _private_copy(item) for key, item in value.items()})
+        return type(value)({key: _private_copy(item) for key, item in dict.items(value)})
     if isinstance(value, list):
         return [_private_copy(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value

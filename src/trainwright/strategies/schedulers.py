@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,19 +66,16 @@ def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any
     return built
 
 
-def _build_scheduler(item: dict[str, Any], wrapper: Any, horizon: dict[str, int | None]) -> Any:
-    cfg = copy.deepcopy(item)
-    by_epoch = cfg.get("by_epoch", True)
-    end = horizon["max_epochs" if by_epoch else "max_iters"]
+def _build_scheduler(cfg: dict[str, Any], wrapper: Any, horizon: dict[str, int | None]) -> Any:
+    added: dict[str, Any] = {"optimizer": wrapper}
+    end = horizon["max_epochs" if cfg.get("by_epoch", True) else "max_iters"]
     if end is not None:
-        cfg.setdefault("end", end)
-    if cfg.pop("convert_to_iter_based", False):
+        added["end"] = end
+    if cfg.get("convert_to_iter_based", False):
         if horizon["epoch_length"] is None:
             raise ConfigError(
                 f"param_scheduler {cfg.get('type')!r} has convert_to_iter_based=True, which needs the number of "
                 "iterations in an epoch: train by epoch with a loader that has a length, or set by_epoch=False."
             )
-        cls = PARAM_SCHEDULERS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
-        kwargs = {key: value for key, value in cfg.items() if key != "type"}
-        return cls.build_iter_from_epoch(optimizer=wrapper, **kwargs, epoch_length=horizon["epoch_length"])
-    return PARAM_SCHEDULERS.build(cfg, default_args={"optimizer": wrapper})
+        added["epoch_length"] = horizon["epoch_length"]
+    return PARAM_SCHEDULERS.build(cfg, default_args=added)

@@ -1,0 +1,151 @@
+"""Where Runner's keys name classes: place, config, registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from trainwright import registry
+from trainwright.optim import DefaultOptimWrapperConstructor
+from trainwright.registry import Registry
+from trainwright.runner.checks.problem import Where
+from trainwright.runner.checks.resolve import resolve
+
+Spec = Mapping[str, Any]
+_STRATEGY_ARGS = ("work_dir", "experiment_name", "env_kwargs", "log_kwargs", "auto_scale_lr")
+
+
+class Component(NamedTuple):
+    """A config that Runner builds.
+
+    `injected` are arguments that are added when it is built, `default` is the class that is built when no `type` is
+    named, `taken_out` are keys that somebody else reads. Where `is_whole` is False others may add more arguments;
+    `gets_first`: the first argument is added, whatever its name.
+    """
+
+    where: Where
+    cfg: Any
+    registry: Registry
+    injected: tuple[str, ...] = ()
+    default: str | None = None
+    taken_out: tuple[str, ...] = ()
+    is_whole: bool = True
+    gets_first: bool = False
+
+    @property
+    def kind(self) -> Any:
+        """The `type`, or the default."""
+        return dict.get(self.cfg, "type", self.default)
+
+
+def components(spec: Spec) -> Iterator[Component]:
+    """All that `spec` names, in the order of the keys."""
+    for component in _components(spec):
+        if component.cfg is not None or isinstance(component.where[-1], int):
+            yield component
+
+
+def _components(spec: Spec) -> Iterator[Component]:
+    for where, model in numbered(("model",), spec["model"]):
+        yield Component(where, model, registry.MODELS)
+    yield Component(("data_preprocessor",), spec["data_preprocessor"], registry.MODELS, is_whole=False)
+    for name in ("train", "val", "test"):
+        for where, loader in numbered((f"{name}_dataloader",), spec[f"{name}_dataloader"]):
+            if isinstance(loader, dict):
+                yield from _loader_parts(where, loader)
+    yield from loops(spec)
+    yield from _optim_parts(spec)
+    yield from schedulers(spec)
+    for name in ("val_evaluator", "test_evaluator"):
+        if spec[name] is not None:
+            yield from metrics(name, spec[name])
+    for where, hook in hooks(spec):
+        yield Component(where, hook, registry.HOOKS, taken_out=("priority",))
+    yield Component(("log_processor",), spec["log_processor"], registry.LOG_PROCESSORS, default="LogProcessor")
+    visualizer = spec["visualizer"]
+    yield Component(("visualizer",), visualizer, registry.VISUALIZERS, ("name", "save_dir"), "Visualizer")
+    yield Component(("strategy",), spec["strategy"], registry.STRATEGIES, _STRATEGY_ARGS, "SingleDeviceStrategy")
+
+
+def numbered(where: Where, value: Any) -> Iterator[tuple[Where, Any]]:
+    """The value itself, or each item of a list with its number."""
+    if isinstance(value, (list, tuple)):
+        yield from (((*where, n), item) for n, item in enumerate(value))
+    else:
+        yield where, value
+
+
+def hooks(spec: Spec) -> Iterator[tuple[Where, Any]]:
+    """Custom hooks, and the settings of default hooks that have any."""
+    yield from (((*("default_hooks",), name), hook) for name, hook in dict.items(spec["default_hooks"] or {}))
+    yield from numbered(("custom_hooks",), spec["custom_hooks"] or [])
+
+
+def _loader_parts(where: Where, loader: dict[Any, Any]) -> Iterator[Component]:
+    part = {name: dict.get(loader, name) for name in ("dataset", "sampler", "batch_sampler")}
+    yield Component((*where, "dataset"), part["dataset"], registry.DATASETS)
+    yield Component((*where, "sampler"), part["sampler"], registry.DATA_SAMPLERS, ("dataset", "seed"))
+    yield Component((*where, "batch_sampler"), part["batch_sampler"], registry.DATA_SAMPLERS, ("sampler", "batch_size"))
+    for name in ("collate_fn", "worker_init_fn"):
+        if isinstance(dict.get(loader, name), dict):
+            yield Component((*where, name), dict.get(loader, name), registry.FUNCTIONS, is_whole=False)
+
+
+def loops(spec: Spec) -> Iterator[Component]:
+    """The three loops."""
+    cfg = spec["train_cfg"]
+    if isinstance(cfg, dict):
+        by_epoch = dict.get(cfg, "by_epoch", True)
+        default = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+        taken_out = ("by_epoch",) if "type" not in cfg else ()
+        if "type" not in cfg and "max_epochs" in cfg:
+            taken_out = (*taken_out, "max_iters")  # both are a problem that is reported in its own words
+        yield Component(("train_cfg",), cfg, registry.LOOPS, ("runner", "dataloader"), default, taken_out)
+    for name, default in (("val", "ValLoop"), ("test", "TestLoop")):
+        injected = ("runner", "dataloader", "evaluator")
+        if isinstance(spec[f"{name}_cfg"], dict):
+            yield Component((f"{name}_cfg",), spec[f"{name}_cfg"], registry.LOOPS, injected, default)
+
+
+def _optim_parts(spec: Spec) -> Iterator[Component]:
+    cfg = spec["optim_wrapper"]
+    if not isinstance(cfg, dict) or not ("optimizer" in cfg or "type" in cfg) or not has_known_constructor(cfg):
+        return
+    where = ("optim_wrapper",)
+    taken_out = ("paramwise_cfg", "constructor")
+    yield Component(where, cfg, registry.OPTIM_WRAPPERS, (), "OptimWrapper", taken_out)
+    yield Component((*where, "optimizer"), dict.get(cfg, "optimizer"), registry.OPTIMIZERS, gets_first=True)
+
+
+def has_known_constructor(cfg: dict[Any, Any]) -> bool:
+    """Whether an optim_wrapper is built as DefaultOptimWrapperConstructor does: others may read it in their own way."""
+    if dict.get(cfg, "constructor") is None:
+        return True
+    kind = resolve((), dict.get(cfg, "constructor"), registry.OPTIM_WRAPPER_CONSTRUCTORS).target
+    if not isinstance(kind, type) or not issubclass(kind, DefaultOptimWrapperConstructor):
+        return False
+    ancestors = kind.__mro__[: kind.__mro__.index(DefaultOptimWrapperConstructor)]
+    return not any(name in vars(cls) for cls in ancestors for name in ("__init__", "__call__"))
+
+
+def schedulers(spec: Spec) -> Iterator[Component]:
+    """The parameter schedulers: one, a list, or a dict of these by the name of their optimizer."""
+    given = spec["param_scheduler"]
+    if isinstance(given, dict) and "type" not in given:
+        parts: Iterable[tuple[Where, Any]] = ((("param_scheduler", name), part) for name, part in dict.items(given))
+    else:
+        parts = [(("param_scheduler",), given)]
+    for base, part in parts:
+        for where, cfg in numbered(base, part):
+            taken_out = ("convert_to_iter_based",)
+            yield Component(where, cfg, registry.PARAM_SCHEDULERS, ("optimizer",), None, taken_out)
+
+
+def metrics(name: str, cfg: Any) -> Iterator[Component]:
+    """The evaluator of `val_evaluator` or `test_evaluator`, and its metrics."""
+    where: Where = (name,)
+    if isinstance(cfg, dict) and "metrics" in cfg:
+        yield Component(where, cfg, registry.EVALUATOR, (), "Evaluator")
+        where, cfg = (*where, "metrics"), dict.get(cfg, "metrics")
+    for place, item in numbered(where, cfg):
+        yield Component(place, item, registry.METRICS)

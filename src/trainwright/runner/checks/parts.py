@@ -1,0 +1,154 @@
+"""Parts that go together, and the settings of Runner's own that are no classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
+from trainwright.base.text import did_you_mean
+from trainwright.data.builder import option_errors
+from trainwright.optim import DefaultOptimWrapperConstructor
+from trainwright.registry.annotations import wrong_types
+from trainwright.runner.builders import merge_default_hooks
+from trainwright.runner.checks.components import has_known_constructor, numbered
+from trainwright.runner.checks.problem import Problem, Where, caught
+from trainwright.runner.spec import DEFAULT_HOOKS
+from trainwright.strategies import Randomness, check_launcher
+from trainwright.strategies.environment import setup_environment
+
+Spec = Mapping[str, Any]
+GROUPS = {
+    "training": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "validation": ("val_dataloader", "val_cfg", "val_evaluator"),
+    "testing": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
+_ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")
+_FUNCTIONS = ("collate_fn", "worker_init_fn")
+_MP_KEYS = ("mp_start_method", "opencv_num_threads")
+_SCALE_KEYS = ("enable", "base_batch_size")
+_BY_EPOCH_UNITS = {True: ("max_epochs", "max_iters"), False: ("max_iters", "max_epochs")}
+
+
+def check_parts(spec: Spec) -> Iterator[Problem]:
+    """Loader, loop and optimizer for training; loader, loop and evaluator for evaluation."""
+    for what, names in GROUPS.items():
+        missing = [name for name in names if spec[name] is None]
+        if missing and len(missing) < len(names):
+            given = [name for name in names if name not in missing]
+            yield Problem(
+                (given[0],),
+                f"{what} needs {', '.join(names)} together: {' and '.join(given)} given, {' and '.join(missing)} "
+                f"missing. Add {' and '.join(missing)}, or leave out all three.",
+            )
+    if spec["param_scheduler"] is not None and spec["optim_wrapper"] is None:
+        text = "param_scheduler is given without an optim_wrapper whose parameters it could change."
+        yield Problem(("param_scheduler",), text)
+
+
+def check_settings(spec: Spec) -> Iterator[Problem]:
+    """Launcher, randomness, environment, names of default hooks, learning-rate scaling, loaders, paramwise_cfg."""
+    found: list[Problem] = []
+    if spec["launcher"] is not None:
+        with caught(found, ("launcher",)):
+            check_launcher(spec["launcher"])
+    with caught(found, ("default_hooks",)):
+        merge_default_hooks(DEFAULT_HOOKS, spec["default_hooks"])
+    with caught(found, ("optim_wrapper", "paramwise_cfg")):
+        _check_paramwise(spec["optim_wrapper"])
+    yield from found
+    yield from _check_randomness(spec["randomness"] or {})
+    yield from _check_env(spec["env_cfg"] or {})
+    yield from _check_auto_scale_lr(spec["auto_scale_lr"] or {})
+    for part in ("train", "val", "test"):
+        for where, loader in numbered((f"{part}_dataloader",), spec[f"{part}_dataloader"]):
+            if isinstance(loader, dict):
+                yield from _check_loader(where, loader)
+
+
+def _unknown(where: Where, what: str, cfg: Mapping[Any, Any], known: Iterable[str]) -> Iterator[Problem]:
+    names = list(known)
+    for key in cfg:
+        if key not in names:
+            text = f"{what} has no setting {key!r}; it takes {', '.join(names)}.{did_you_mean(str(key), names)}"
+            yield Problem((*where, key), text)
+
+
+def _wrong(where: Where, function: Any, cfg: Mapping[Any, Any]) -> Iterator[Problem]:
+    for name, text in wrong_types(function, cfg):
+        yield Problem((*where, name), text, error=ConfigTypeError)
+
+
+def _check_randomness(cfg: dict[Any, Any]) -> Iterator[Problem]:
+    known = list(Randomness.__dataclass_fields__)
+    yield from _unknown(("randomness",), "randomness", cfg, known)
+    rest = {key: value for key, value in dict.items(cfg) if key in known}
+    yield from (problem for problem in _wrong(("randomness",), Randomness, rest) if problem.where[-1] != "seed")
+    found: list[Problem] = []
+    with caught(found, ("randomness", "seed")):
+        Randomness.from_cfg({"seed": rest.get("seed")})
+    yield from found
+
+
+def _check_env(cfg: dict[Any, Any]) -> Iterator[Problem]:
+    yield from _unknown(("env_cfg",), "env_cfg", cfg, _ENV_KEYS)
+    yield from _wrong(("env_cfg",), setup_environment, dict(dict.items(cfg)))
+    processes = dict.get(cfg, "mp_cfg")
+    if isinstance(processes, dict):
+        yield from _unknown(("env_cfg", "mp_cfg"), "mp_cfg", processes, _MP_KEYS)
+
+
+def _check_auto_scale_lr(cfg: dict[Any, Any]) -> Iterator[Problem]:
+    yield from _unknown(("auto_scale_lr",), "auto_scale_lr", cfg, _SCALE_KEYS)
+    if dict.get(cfg, "enable") and "base_batch_size" not in cfg:
+        text = f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for."
+        yield Problem(("auto_scale_lr",), text)
+
+
+def _check_paramwise(cfg: Any) -> None:
+    if isinstance(cfg, dict) and dict.get(cfg, "paramwise_cfg") is not None and has_known_constructor(cfg):
+        optimizer = dict.get(cfg, "optimizer")
+        if isinstance(optimizer, dict) and "type" in optimizer:  # else that is reported by itself
+            DefaultOptimWrapperConstructor({"optimizer": optimizer}, dict.get(cfg, "paramwise_cfg"))
+
+
+def _check_loader(where: Where, loader: dict[Any, Any]) -> Iterator[Problem]:
+    try:
+        errors = list(option_errors(loader))
+    except (ConfigError, RegistryError) as error:  # a function to be imported that cannot be
+        errors = [(None, error)]
+    for setting, wrong in errors:
+        if setting in _FUNCTIONS and isinstance(dict.get(loader, setting), dict) and "type" in loader[setting]:
+            continue  # looked at with the classes, argument by argument
+        yield Problem(where if setting is None else (*where, setting), str(wrong), error=type(wrong))
+
+
+def check_train_cfg(spec: Spec) -> Iterator[Problem]:
+    """How long training is, where no class of a loop is named."""
+    cfg = spec["train_cfg"]
+    if not isinstance(cfg, dict):
+        return
+    where: Where = ("train_cfg",)
+    by_epoch = dict.get(cfg, "by_epoch")
+    if "type" in cfg:
+        if "by_epoch" in cfg:
+            yield Problem(
+                (*where, "by_epoch"),
+                f"train_cfg has both type={dict.get(cfg, 'type')!r} and by_epoch={by_epoch!r}: by_epoch chooses the "
+                "loop when no type is named. Drop one of them.",
+            )
+        return
+    if "max_epochs" in cfg and "max_iters" in cfg:
+        yield Problem(
+            where,
+            f"train_cfg has both max_epochs={cfg['max_epochs']} and max_iters={cfg['max_iters']}: training is counted "
+            "in one unit. Keep max_epochs with by_epoch=True, or max_iters with by_epoch=False.",
+        )
+        return
+    if not isinstance(by_epoch, bool):
+        yield Problem(where, "train_cfg needs by_epoch=True or by_epoch=False, or the type of a loop.")
+        return
+    wanted, other = _BY_EPOCH_UNITS[by_epoch]
+    if wanted not in cfg:
+        hint = f", but has {other}: set by_epoch={not by_epoch}, or use {wanted}." if other in cfg else "."
+        yield Problem(where, f"train_cfg with by_epoch={by_epoch} needs {wanted}{hint}")

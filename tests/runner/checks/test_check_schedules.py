@@ -1,0 +1,100 @@
+"""Schedules that are longer than the run."""
+
+import pytest
+
+from trainwright.engine import BaseLoop
+from trainwright.registry import LOOPS
+
+EPOCHS = {"by_epoch": True, "max_epochs": 10}
+ITERS = {"by_epoch": False, "max_iters": 100, "val_interval": 50}
+
+
+def run(scheduler, train_cfg=EPOCHS):
+    return {"param_scheduler": scheduler, "train_cfg": train_cfg}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "train_cfg"),
+    [
+        ({"type": "CosineAnnealingLR", "T_max": 10, "end": 10}, EPOCHS),
+        ({"type": "CosineAnnealingLR"}, EPOCHS),
+        ({"type": "CosineAnnealingLR", "begin": 2, "T_max": 8, "convert_to_iter_based": True}, EPOCHS),
+        ({"type": "LinearLR", "by_epoch": False, "end": 500}, EPOCHS),  # how long an epoch is nobody knows yet
+        ({"type": "MultiStepLR", "milestones": [8, 9]}, EPOCHS),
+        ({"type": "MultiStepLR", "milestones": [8, 90], "end": 10}, EPOCHS),
+        ({"type": "ConstantLR", "end": 10**9}, EPOCHS),
+        ({"type": "LinearLR", "by_epoch": False, "end": 100}, ITERS),
+        ({"a": [{"type": "LinearLR"}]}, EPOCHS),
+    ],
+)
+def test_schedules_that_fit(found, scheduler, train_cfg):
+    assert found(**run(scheduler, train_cfg)) == []
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "train_cfg", "where", "named"),
+    [
+        ({"type": "LinearLR", "end": 20}, EPOCHS, "end", "end=20 is beyond train_cfg.max_epochs=10 epochs"),
+        ({"type": "CosineAnnealingLR", "T_max": 11}, EPOCHS, "T_max", "T_max=11 is beyond train_cfg.max_epochs=10"),
+        (
+            {"type": "CosineAnnealingLR", "begin": 2, "end": 20, "T_max": 18, "convert_to_iter_based": True},
+            EPOCHS,
+            "end",
+            "end=20 and T_max=18 are beyond train_cfg.max_epochs=10 epochs",
+        ),
+        (
+            {"type": "MultiStepLR", "begin": 3, "milestones": [6, 7]},
+            EPOCHS,
+            "milestones",
+            "milestones=[6, 7] is beyond train_cfg.max_epochs=10 epochs",
+        ),
+        (
+            {"type": "LinearLR", "begin": 10, "end": 12},
+            EPOCHS,
+            "begin",
+            "begin=10 and end=12 are beyond train_cfg.max_epochs=10 epochs",
+        ),
+        (
+            {"type": "LinearLR", "by_epoch": False, "end": 101},
+            ITERS,
+            "end",
+            "end=101 is beyond train_cfg.max_iters=100 iterations",
+        ),
+        (
+            {"type": "LinearLR", "by_epoch": False, "end": 101},
+            {"type": "IterBasedTrainLoop", "max_iters": 100},
+            "end",
+            "end=101 is beyond train_cfg.max_iters=100 iterations",
+        ),
+    ],
+)
+def test_schedules_that_outlast_the_run(found, scheduler, train_cfg, where, named):
+    ((level, text),) = found(**run([scheduler], train_cfg))
+    assert level == "warning"
+    assert text.startswith(f"param_scheduler.0.{where}: {scheduler['type']} outlasts the run: {named}")
+    assert text.endswith("so the schedule is cut off. For the whole of it in a shorter run, scale it too.")
+
+
+def test_schedules_that_count_epochs_where_there_is_only_one(found):
+    assert found(**run({"type": "LinearLR", "end": 3}, ITERS)) == [
+        (
+            "warning",
+            "param_scheduler: LinearLR counts epochs, and training that counts iterations (train_cfg.max_iters=100) is "
+            "one epoch: it would never step. Set by_epoch=False.",
+        )
+    ]
+
+
+def test_a_loop_of_ones_own_is_not_judged(found, monkeypatch):
+    class Own(BaseLoop):
+        def __init__(self, runner, dataloader, max_epochs):
+            raise AssertionError("no instance is made")
+
+    monkeypatch.setitem(LOOPS.module_dict, "Own", Own)
+    assert found(**run({"type": "LinearLR", "end": 20}, {"type": "Own", "max_epochs": 10})) == []
+
+
+def test_of_several_optimizers(found):
+    scheduler = {"first": [{"type": "LinearLR", "end": 3}], "second": {"type": "LinearLR", "end": 30}}
+    ((_, text),) = found(**run(scheduler))
+    assert text.startswith("param_scheduler.second.end: LinearLR outlasts the run")
