@@ -55,16 +55,16 @@ def test_schedules_that_fit(found, scheduler, train_cfg):
             "begin=10 and end=12 are beyond train_cfg.max_epochs=10 epochs",
         ),
         (
-            {"type": "LinearLR", "by_epoch": False, "end": 101},
+            {"type": "LinearLR", "by_epoch": False, "end": 102},
             ITERS,
             "end",
-            "end=101 is beyond train_cfg.max_iters=100 iterations",
+            "end=102 is beyond train_cfg.max_iters=100 iterations",
         ),
         (
-            {"type": "LinearLR", "by_epoch": False, "end": 101},
+            {"type": "LinearLR", "by_epoch": False, "end": 102},
             {"type": "IterBasedTrainLoop", "max_iters": 100},
             "end",
-            "end=101 is beyond train_cfg.max_iters=100 iterations",
+            "end=102 is beyond train_cfg.max_iters=100 iterations",
         ),
     ],
 )

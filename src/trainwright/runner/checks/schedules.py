@@ -77,7 +77,7 @@ def _beyond(cfg: dict[str, Any], last: float) -> Iterator[tuple[str, Any]]:
         return
     if last <= begin < INF:
         yield "begin", begin
-    if _is_number(end) and last < end < INF:
+    if _is_number(end) and last + 1 < end < INF:  # one more is how a decay reaches its end with the last step
         yield "end", end
     elif end is not None:
         return  # it stops before T_max and the milestones that lie beyond
