@@ -21,7 +21,7 @@ empty = dict(a=[], b=dict())
 globals().update({"odd key": dict(x=1), None: "ünï"})
 """
 IMPORTS = """from torch.optim import SGD
-from trainwright.config.bases import *
+from trainwright.config.reading.bases import *
 
 with read_base():
     from .base import pipeline
@@ -35,7 +35,7 @@ def configs(project):
     """A base, a child of it in text syntax, and one in import syntax."""
     (project / "base.py").write_text(BASE)
     (project / "child.py").write_text(CHILD)
-    (project / "imports.py").write_text(IMPORTS.replace("from trainwright.config.bases import *\n", ""))
+    (project / "imports.py").write_text(IMPORTS.replace("from trainwright.config.reading.bases import *\n", ""))
     return project
 
 

@@ -84,7 +84,7 @@ def test_what_a_terminal_shows_reads_back(configs):
 def test_commands_that_only_read_import_no_torch(configs):
     code = (
         "import sys; from trainwright.cli.app import app; from trainwright.cli import config_show, config_tree, "
-        "config_diff, config_migrate; import trainwright.config.migrate, trainwright.config.diff; "
+        "config_diff, config_migrate; import trainwright.config.migration, trainwright.config.diff; "
         "config_show.show_config('child.py', False, ['lr=1'], False); config_tree.show_tree('child.py', False); "
         "config_diff.diff_configs('a.py', 'b.py', False); config_migrate.migrate_config('old.py', None, False); "
         "sys.exit('torch' in sys.modules)"

@@ -4,7 +4,7 @@ import pytest
 
 from trainwright.base.errors import ConfigError
 from trainwright.config import Config
-from trainwright.config.migrate import migrate
+from trainwright.config.migration import migrate
 
 DETECTION = """
 model = dict(type="FasterRCNN", backbone=dict(type="ResNet", depth=50), train_cfg=dict(rpn=dict(pos=0.7)))

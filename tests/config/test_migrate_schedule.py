@@ -6,7 +6,7 @@ import pytest
 import torch
 from old_schedules import values
 
-from trainwright.config.migrate import migrate
+from trainwright.config.migration import migrate
 from trainwright.optim import SCHEDULES, OptimWrapper
 from trainwright.strategies.schedulers import make_schedulers
 

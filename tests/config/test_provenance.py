@@ -9,7 +9,7 @@ import pytest
 from provenance_tools import STAR, check, line_of, place, source, text_file
 
 from trainwright.config import ConfigDict
-from trainwright.config.provenance import Origin, origins, references, trace
+from trainwright.config.origins import Origin, origins, references, trace
 from trainwright.config.sources import Base, Override, SourceFile
 
 BASE = """

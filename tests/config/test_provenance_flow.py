@@ -3,7 +3,7 @@
 import pytest
 from provenance_tools import check, place, text_file
 
-from trainwright.config.provenance import trace
+from trainwright.config.origins import trace
 
 
 def lines(text, **expected):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from trainwright.config import Config
-from trainwright.config.provenance import Origin, origins, references
+from trainwright.config.origins import Origin, origins, references
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import typer
 from trainwright.base.errors import ConfigError
 from trainwright.cli.terminal import echo_json, echo_python
 from trainwright.config import Config
-from trainwright.config.migrate import Migration, Note, migrate
+from trainwright.config.migration import Migration, Note, migrate
 
 _WIDTH = 100
 

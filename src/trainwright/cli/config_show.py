@@ -32,7 +32,7 @@ def show_config(config: str, origin: bool, cfg_options: Sequence[str], as_json: 
 
 def leaf_origins(cfg: Config) -> Iterator[tuple[Path, Any, Any]]:
     """(path, value, origin or None) of every leaf."""
-    from trainwright.config.provenance import origins
+    from trainwright.config.origins import origins
 
     yield from origins(cfg.source, cfg.overrides, cfg._to_lazy_dict())
 

@@ -75,7 +75,7 @@ def _json_key(key: Any) -> str:
 
 
 def _named(value: Any) -> str:
-    from trainwright.config.dump import dotted_name
+    from trainwright.config.writing import dotted_name
 
     if isinstance(value, LazyObject):
         return value.dotted

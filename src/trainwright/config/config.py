@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.lazy import LazyObject
 from trainwright.config.config_dict import ConfigDict
-from trainwright.config.dump import format_config, format_data
 from trainwright.config.imports import import_custom, refuse_custom
 from trainwright.config.merge import expand_options, merge, option_keys
-from trainwright.config.reader import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
+from trainwright.config.reading.files import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
 from trainwright.config.sources import Override, SourceFile
+from trainwright.config.writing import format_config, format_data
 
 if TYPE_CHECKING:
-    from trainwright.config.provenance import Origin
+    from trainwright.config.origins import Origin
 
 RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
 
@@ -311,7 +311,7 @@ class Config:
 
 
 def _trace(source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...]) -> Origin | None:
-    from trainwright.config.provenance import trace
+    from trainwright.config.origins import trace
 
     return trace(source, overrides, keys)
 

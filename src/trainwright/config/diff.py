@@ -206,7 +206,7 @@ def _remark(change: Change) -> str:
 
 def show(value: Any, used: int = 0) -> str:
     """`value` as Python; on several lines where one would be too long beside `used` columns."""
-    from trainwright.config.dump import format_config
+    from trainwright.config.writing import format_config
 
     name = "k" * max(used - len(" = "), 1)  # a key that takes as much room
     _, _, text = format_config({name: _by_name(value)}).partition(f"{name} = ")

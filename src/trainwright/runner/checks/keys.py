@@ -68,7 +68,7 @@ def check_names(cfg: Any) -> Iterator[Problem]:
 def _references(source: Any) -> frozenset[str]:
     if source is None:
         return frozenset()
-    from trainwright.config.provenance import references
+    from trainwright.config.origins import references
 
     return references(source)
 

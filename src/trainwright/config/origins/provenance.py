@@ -6,12 +6,12 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainwright.config.document import BASE_KEY
-from trainwright.config.lines import DictLines, Leaf, Lines, ListLines, Origin, child, merged
-from trainwright.config.lines_py import parse
-from trainwright.config.lines_source import SCOPE_KEY, source_lines
+from trainwright.config.origins.lines import DictLines, Leaf, Lines, ListLines, Origin, child, merged
+from trainwright.config.origins.source import SCOPE_KEY, source_lines
+from trainwright.config.origins.statements import parse
+from trainwright.config.reading.document import BASE_KEY
+from trainwright.config.reading.substitute import MARKER
 from trainwright.config.sources import Override, SourceFile
-from trainwright.config.substitute import MARKER
 
 __all__ = ["Origin", "origins", "references", "trace"]
 

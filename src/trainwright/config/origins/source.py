@@ -6,7 +6,8 @@ import ast
 from contextlib import suppress
 from typing import Any
 
-from trainwright.config.lines import (
+from trainwright.config.origins.data import Markers, data_lines
+from trainwright.config.origins.lines import (
     Budget,
     DictLines,
     Leaf,
@@ -18,8 +19,7 @@ from trainwright.config.lines import (
     merged_items,
     opaque,
 )
-from trainwright.config.lines_data import Markers, data_lines
-from trainwright.config.lines_py import Imported, Statements, named_bases, parse
+from trainwright.config.origins.statements import Imported, Statements, named_bases, parse
 from trainwright.config.sources import SourceFile
 
 SCOPE_KEY = "_scope_"

@@ -15,9 +15,8 @@ from typing import Any
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject, lazily
-from trainwright.config.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
-from trainwright.config.sources import Syntax
-from trainwright.config.syntax import (
+from trainwright.config.reading.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
+from trainwright.config.reading.syntax import (
     LATE,
     LAZY,
     LOOKUP,
@@ -32,6 +31,7 @@ from trainwright.config.syntax import (
     plan_imports,
     plan_text_imports,
 )
+from trainwright.config.sources import Syntax
 
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 # A file without any of these is compiled from its text, three times as fast as from a tree that was looked through.
@@ -79,7 +79,7 @@ class PyDocument:
                 namespace[LATE] = Late
         plan = self.plan
         if plan.lazies or plan.uses_ours or plan.blocks:
-            from trainwright.config.standard import ours
+            from trainwright.config.reading.standard import ours
 
             namespace[LAZY] = plan.lazies.__getitem__
             namespace[OURS] = ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainwright.config.migrate_job import Job, Tree, moved, short
+from trainwright.config.migration.job import Job, Tree, moved, short
 
 _CHECKPOINT_OPTIONS = (
     "interval",

@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from trainwright.base.errors import ConfigError
-from trainwright.config.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
+from trainwright.config.reading.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
+from trainwright.config.reading.substitute import MARKER
 from trainwright.config.sources import Syntax
-from trainwright.config.substitute import MARKER
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _LONG_NUMBER = re.compile(r"\d{4000,}")

@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any
 
-from trainwright.config.document import BASE_KEY
-from trainwright.config.lines import UNKNOWN, DictLines, Leaf, Lines, ListLines, Origin, constant_of
-from trainwright.config.lines_expr import base_value
-from trainwright.config.substitute import MARKER
+from trainwright.config.origins.expressions import base_value
+from trainwright.config.origins.lines import UNKNOWN, DictLines, Leaf, Lines, ListLines, Origin, constant_of
+from trainwright.config.reading.document import BASE_KEY
+from trainwright.config.reading.substitute import MARKER
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+|\n', re.DOTALL)
 _MERGE_TAG = "tag:yaml.org,2002:merge"

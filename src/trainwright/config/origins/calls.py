@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from trainwright.config.config_dict import DELETE_KEY
-from trainwright.config.lines import (
+from trainwright.config.origins.lines import (
     LONGEST,
     UNKNOWN,
     Budget,

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from trainwright.config.document import BASE_KEY, STAR
-from trainwright.config.lines import (
+from trainwright.config.origins.expressions import Expressions
+from trainwright.config.origins.lines import (
     CODE,
     Budget,
     DictLines,
@@ -25,8 +25,8 @@ from trainwright.config.lines import (
     truth,
     update,
 )
-from trainwright.config.lines_expr import Expressions
-from trainwright.config.syntax import is_base_assignment, is_read_base
+from trainwright.config.reading.document import BASE_KEY, STAR
+from trainwright.config.reading.syntax import is_base_assignment, is_read_base
 
 _MAX_WHILE = 1_000
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
-from trainwright.config.document import BASE_KEY, STAR, BaseRequest
-from trainwright.config.standard import is_ours, is_ours_in_text, is_standard
-from trainwright.config.substitute import MARKER
+from trainwright.config.reading.document import BASE_KEY, STAR, BaseRequest
+from trainwright.config.reading.standard import is_ours, is_ours_in_text, is_standard
+from trainwright.config.reading.substitute import MARKER
 
 LOOKUP = "__tw_base__"
 LAZY = "__tw_lazy__"

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from trainwright.base.errors import ConfigError, ConfigNotFoundError, ConfigTypeError, add_note
 from trainwright.base.text import did_you_mean
-from trainwright.config.bases import Place, config_root, find_base, find_module, is_within
 from trainwright.config.config_dict import ConfigDict, fresh
-from trainwright.config.document import BASE_KEY, STAR, BaseRequest, Document, Evaluated, Inherited
 from trainwright.config.merge import MergeConflict, merge
-from trainwright.config.reader_data import SUFFIXES, DataDocument
-from trainwright.config.reader_py import has_bases, parse_marked, parse_module, parse_python
+from trainwright.config.reading.bases import Place, config_root, find_base, find_module, is_within
+from trainwright.config.reading.data import SUFFIXES, DataDocument
+from trainwright.config.reading.document import BASE_KEY, STAR, BaseRequest, Document, Evaluated, Inherited
+from trainwright.config.reading.python import has_bases, parse_marked, parse_module, parse_python
+from trainwright.config.reading.substitute import Substituted, substitute
+from trainwright.config.reading.syntax import base_assignment, has_import_syntax
 from trainwright.config.sources import Base, SourceFile
-from trainwright.config.substitute import Substituted, substitute
-from trainwright.config.syntax import base_assignment, has_import_syntax
 
 DEPRECATION_KEY = "_deprecation_"
 ALL_SUFFIXES = (".py", *SUFFIXES)
@@ -155,7 +155,7 @@ def _document(result: ReadResult, options: ReadOptions, imported: bool) -> Docum
     if suffix != ".py":
         document = DataDocument(substituted.text, substituted.base_keys, path, suffix)
     elif options.root is not None:
-        from trainwright.config.reader_literal import LiteralDocument
+        from trainwright.config.reading.literal import LiteralDocument
 
         document = LiteralDocument(substituted.text, substituted.base_keys, path, lazy_import)
     elif substituted.base_keys:
@@ -290,7 +290,7 @@ def _import(inherited: Inherited, base: ReadResult, request: BaseRequest, result
 
 def _line(source: SourceFile, keys: tuple[Any, ...]) -> int:
     """The line of the file that sets the value at `keys`."""
-    from trainwright.config.provenance import trace
+    from trainwright.config.origins import trace
 
     origin = trace(source, (), keys)
     return origin.line or 1 if origin is not None and origin.file == source.path else 1

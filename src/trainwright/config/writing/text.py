@@ -10,8 +10,8 @@ from typing import Any
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
-from trainwright.config.dump_imports import Imports, is_name
-from trainwright.config.substitute import OPENING
+from trainwright.config.reading.substitute import OPENING
+from trainwright.config.writing.imports import Imports, is_name
 
 WIDTH = 100
 _INDENT = 4

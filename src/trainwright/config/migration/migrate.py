@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from trainwright.base.errors import ConfigError
-from trainwright.config.migrate_data import convert_data
-from trainwright.config.migrate_hooks import convert_checkpoint, convert_custom_hooks, convert_logging
-from trainwright.config.migrate_job import Job, Note, Tree, copied, short
-from trainwright.config.migrate_optim import convert_optimizer, convert_parallel, scaled_batch
-from trainwright.config.migrate_schedule import convert_schedules
+from trainwright.config.migration.data import convert_data
+from trainwright.config.migration.hooks import convert_checkpoint, convert_custom_hooks, convert_logging
+from trainwright.config.migration.job import Job, Note, Tree, copied, short
+from trainwright.config.migration.optim import convert_optimizer, convert_parallel, scaled_batch
+from trainwright.config.migration.schedule import convert_schedules
 
 __all__ = ["Migration", "Note", "migrate"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trainwright.config.migrate_job import Job, Tree, moved, short
-from trainwright.config.migrate_policies import POLICIES, Policy
+from trainwright.config.migration.job import Job, Tree, moved, short
+from trainwright.config.migration.policies import POLICIES, Policy
 
 _LR_HOOK, _MOMENTUM_HOOK = "LrUpdaterHook", "MomentumUpdaterHook"
 _WARMUP = ("warmup", "warmup_iters", "warmup_ratio", "warmup_by_epoch")

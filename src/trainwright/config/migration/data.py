@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainwright.config.migrate_job import Job, Tree, copied, moved, short
+from trainwright.config.migration.job import Job, Tree, copied, moved, short
 
 _LOADER_OPTIONS = {
     "samples_per_gpu": "batch_size",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainwright.base.errors import ConfigError
-from trainwright.config.migrate_job import Job, Tree, copied, moved, short
+from trainwright.config.migration.job import Job, Tree, copied, moved, short
 
 
 class Policy:

@@ -8,7 +8,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from trainwright.base.lazy import LazyObject
-from trainwright.config.standard import is_standard
+from trainwright.config.reading.standard import is_standard
 
 
 class Imports:

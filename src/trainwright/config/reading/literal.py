@@ -17,11 +17,19 @@ from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject, lazily
 from trainwright.base.text import did_you_mean
 from trainwright.config.config_dict import ConfigDict
-from trainwright.config.document import BASE_KEY, STAR, BaseRequest, Evaluated, Inherited, base_list, base_lookup
-from trainwright.config.reader_py import parse_module
+from trainwright.config.reading.document import (
+    BASE_KEY,
+    STAR,
+    BaseRequest,
+    Evaluated,
+    Inherited,
+    base_list,
+    base_lookup,
+)
+from trainwright.config.reading.python import parse_module
+from trainwright.config.reading.substitute import MARKER
+from trainwright.config.reading.syntax import has_import_syntax, is_base_assignment, is_read_base
 from trainwright.config.sources import Syntax
-from trainwright.config.substitute import MARKER
-from trainwright.config.syntax import has_import_syntax, is_base_assignment, is_read_base
 
 MAX_LENGTH = 1_000_000  # of a string or list that an operation makes
 MAX_BITS = 10_000  # of a number

@@ -7,8 +7,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from trainwright.config.document import BASE_KEY
-from trainwright.config.lines import (
+from trainwright.config.origins.calls import Call, added, call_function, call_method, repeated, united
+from trainwright.config.origins.lines import (
     CODE,
     LONGEST,
     UNKNOWN,
@@ -27,8 +27,8 @@ from trainwright.config.lines import (
     truth,
     update,
 )
-from trainwright.config.lines_calls import Call, added, call_function, call_method, repeated, united
-from trainwright.config.substitute import MARKER
+from trainwright.config.reading.document import BASE_KEY
+from trainwright.config.reading.substitute import MARKER
 
 _MAX_NUMBER = 1e15
 _NAMESPACE = frozenset({"globals", "locals", "vars"})
