@@ -12,6 +12,7 @@ from trainwright.base.lazy import LazyObject, is_lazy
 from trainwright.base.text import did_you_mean
 
 DELETE_KEY = "_delete_"
+CONFIG_MODULE = "__config__"  # `__name__` in a config, and so the module of what it defines
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
@@ -216,6 +217,23 @@ class _CountingCopy:
             raise ConfigError(f"the config holds more than {self.limit:,} items when it is written out")
 
 
+def weighs_less(value: Any, limit: int) -> bool:
+    """Whether `value` holds fewer than `limit` items, what stands in several places counted in each."""
+    left = limit
+
+    def count(item: Any) -> bool:
+        nonlocal left
+        if isinstance(item, dict):
+            left -= len(item)
+            return left > 0 and all(count(key) and count(part) for key, part in dict.items(item))
+        if isinstance(item, (list, tuple, set, frozenset)):
+            left -= len(item)
+            return left > 0 and all(count(part) for part in item)
+        return True
+
+    return count(value)
+
+
 def to_plain(value: Any, named: bool = False) -> Any:
     """`value` with every dict in it a plain dict, nothing shared but leaves; `named` turns lazy objects into text."""
     kind = type(value)
@@ -254,7 +272,8 @@ def _rebuild(value: Any, convert: Any) -> Any:
     if kind is tuple:
         return tuple([item if type(item) in _ATOMS else convert(item) for item in value])
     if isinstance(value, tuple) and hasattr(kind, "_make"):  # a namedtuple takes its items one by one
-        return kind._make(convert(item) for item in value)
+        items = [convert(item) for item in value]
+        return tuple(items) if kind.__module__ == CONFIG_MODULE else kind._make(items)  # no process finds such a class
     if isinstance(value, (list, tuple)):
         return kind(convert(item) for item in value)
     return LazyObject(value.__name__) if kind is ModuleType else value  # a module cannot be copied; its name can

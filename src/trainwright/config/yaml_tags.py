@@ -10,8 +10,11 @@ from typing import Any
 
 import yaml
 
+from trainwright.config.config_dict import weighs_less
+
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
 SLICE_TAG = "!slice"
+MAX_TUPLE = 10_000
 
 
 # libyaml's loader is seven times as fast and overflows the stack on a file that nests deeply; this one cannot.
@@ -42,7 +45,12 @@ class _FastLoader(_Checked, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # t
 
 
 def _tuple(loader: Any, node: Any) -> tuple[Any, ...]:
-    return tuple(loader.construct_sequence(node, deep=True))
+    value = tuple(loader.construct_sequence(node, deep=True))
+    if not weighs_less(value, MAX_TUPLE):  # as a key it would be hashed, place by place
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a tuple of more than {MAX_TUPLE:,} items when it is written out", node.start_mark
+        )
+    return value
 
 
 def _slice(loader: Any, node: Any) -> slice:

@@ -13,13 +13,15 @@ class Place(NamedTuple):
     """A file that is to be read as a base.
 
     `shown` is the path as MMEngine joins it, which a config in the import syntax sees as `__file__`. `scope` is the
-    package of a `package::path`, whose classes the base names. `imported` is True for one that `read_base()` names.
+    package of a `package::path`, whose classes the base names, and `root` the folder of its configs. `imported` is True
+    for one that `read_base()` names.
     """
 
     path: str
     shown: str
     scope: str | None = None
     imported: bool = False
+    root: str | None = None
 
 
 def find_base(name: str, child: str, lineno: int | None) -> Place:
@@ -38,10 +40,10 @@ def find_base(name: str, child: str, lineno: int | None) -> Place:
     tried = [os.path.abspath(os.path.join(root, inner)) for root in roots]
     if not all(is_within(path, root) for path, root in zip(tried, roots, strict=True)):
         raise ConfigError(f"{name!r} leads out of the configs of the package {package!r}", child, lineno)
-    found = next((path for path in tried if os.path.exists(path)), None)
+    found = next(((path, root) for path, root in zip(tried, roots, strict=True) if os.path.exists(path)), None)
     if found is None:
         raise ConfigNotFoundError(f"{name!r} does not exist; looked for {' and '.join(tried)}", child, lineno)
-    return Place(found, found, package)
+    return Place(found[0], found[0], package, root=found[1])
 
 
 def find_module(module: str, shown: str, lineno: int) -> Place:

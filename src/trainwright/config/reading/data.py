@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 from trainwright.base.errors import ConfigError
+from trainwright.config.config_dict import weighs_less
 from trainwright.config.reading.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
 from trainwright.config.reading.substitute import MARKER
 from trainwright.config.sources import Syntax
 
 SUFFIXES = (".yaml", ".yml", ".json")
+MAX_TEXT = 1_000_000
 _LONG_NUMBER = re.compile(r"\d{4000,}")
 
 
@@ -67,7 +69,18 @@ class DataDocument:
         whole = MARKER.fullmatch(value)
         if whole:
             return self._look_up(whole, lookup)
-        return MARKER.sub(lambda match: str(self._look_up(match, lookup)), value)
+        filled = MARKER.sub(lambda match: self._text_of(match, lookup), value)
+        if len(filled) > MAX_TEXT:
+            line = self._line_of(value.partition("\n")[0])
+            raise ConfigError(f"a text of more than {MAX_TEXT:,} characters", self._filename, line)
+        return filled
+
+    def _text_of(self, match: re.Match[str], lookup: Any) -> str:
+        value = self._look_up(match, lookup)
+        if isinstance(value, (dict, list, tuple)) and not weighs_less(value, MAX_TEXT // 100):
+            line = self._line_of(match[0])
+            raise ConfigError("a value too large to stand within a text", self._filename, line)
+        return str(value)
 
     def _fill_key(self, key: Any, lookup: Any) -> Any:
         filled = self._fill(key, lookup)

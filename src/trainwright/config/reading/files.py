@@ -21,7 +21,7 @@ from trainwright.config.sources import Base, SourceFile
 
 DEPRECATION_KEY = "_deprecation_"
 ALL_SUFFIXES = (".py", *SUFFIXES)
-MAX_ITEMS = 2_000_000
+MAX_ITEMS = 150_000  # of a file that is not run, more than any in use holds; a copy takes a fraction of a second
 
 
 class ReadOptions(NamedTuple):
@@ -215,6 +215,8 @@ def _read_base(
             child,
             line,
         )
+    if options.root is not None and place.root is not None:
+        options = options._replace(root=place.root)
     try:
         base = _read_path(place, options, chain)
     except ConfigError as error:

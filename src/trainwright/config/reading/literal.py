@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject, lazily
 from trainwright.base.text import did_you_mean
-from trainwright.config.config_dict import ConfigDict
+from trainwright.config.config_dict import ConfigDict, weighs_less
 from trainwright.config.reading.document import (
     BASE_KEY,
     STAR,
@@ -27,11 +27,14 @@ from trainwright.config.reading.document import (
     base_lookup,
 )
 from trainwright.config.reading.python import parse_module
+from trainwright.config.reading.standard import is_ours_in_text, is_standard
 from trainwright.config.reading.substitute import MARKER
 from trainwright.config.reading.syntax import has_import_syntax, is_base_assignment, is_read_base
 from trainwright.config.sources import Syntax
 
-MAX_LENGTH = 1_000_000  # of a string or list that an operation makes
+MAX_LENGTH = 1_000_000  # of a text that an operation makes
+MAX_ITEMS = 100_000  # of a list that an operation makes
+MAX_KEY = 1_000  # items of a key, which is hashed place by place
 MAX_BITS = 10_000  # of a number
 _BUILTINS: dict[str, Callable[..., Any]] = {
     "bool": bool,
@@ -41,6 +44,7 @@ _BUILTINS: dict[str, Callable[..., Any]] = {
     "frozenset": frozenset,
     "int": int,
     "list": list,
+    "range": range,
     "set": set,
     "slice": slice,
     "str": str,
@@ -113,7 +117,9 @@ class LiteralDocument:
         names.pop(BASE_KEY, None)
         tree = {key: value for key, value in names.items() if not (isinstance(key, str) and key.startswith("__"))}
         imported = evaluator.imported | inherited.hidden
-        return Evaluated(tree, frozenset(name for name in imported if isinstance(tree.get(name), LazyObject)))
+        lazy = {name for name, value in tree.items() if isinstance(value, LazyObject)}
+        helpers = {name: tree.pop(name) for name in (evaluator.helpers | set(inherited.helpers)) & lazy}
+        return Evaluated(tree, frozenset(imported & lazy), helpers)
 
 
 class _Evaluator:
@@ -124,7 +130,8 @@ class _Evaluator:
         self._names = names
         self._base_keys = base_keys
         self._look_up = base_lookup(base)
-        self.imported: set[str] = set()  # names that imports have bound
+        self.imported: set[str] = set()  # names that imports of libraries have bound
+        self.helpers: set[str] = set()  # and those of the standard library
 
     # -- statements ----------------------------------------------------------------------------------------------------
     def statement(self, node: ast.stmt) -> None:
@@ -154,7 +161,7 @@ class _Evaluator:
         old = self.value(ast.copy_location(ast.Name(node.target.id, ast.Load()), node))
         value = self.value(node.value)
         if isinstance(old, list) and isinstance(node.op, ast.Add) and isinstance(value, (list, tuple)):
-            if len(old) + len(value) > MAX_LENGTH:
+            if len(old) + len(value) > MAX_ITEMS:
                 raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
             old += value  # in place, as in Python: whoever else holds the list sees it
         else:
@@ -188,7 +195,7 @@ class _Evaluator:
                 modules = [*earlier._module, alias.name]
             where = f"{self._path}, line {node.lineno}"
             self._names[name] = LazyObject(alias.name if alias.asname else modules, None, where)
-            self.imported.add(name)
+            (self.helpers if is_standard(alias.name) else self.imported).add(name)
 
     def _do_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
@@ -196,8 +203,10 @@ class _Evaluator:
                 raise self._refused(node, "`import *` outside of `with read_base():`")
             module = "." * node.level + (node.module or "")
             where = f"{self._path}, line {node.lineno}"
-            self._names[alias.asname or alias.name] = LazyObject(module, alias.name, where)
-            self.imported.add(alias.asname or alias.name)
+            name = alias.asname or alias.name
+            self._names[name] = LazyObject(module, alias.name, where)
+            is_helper = is_standard(module) or is_ours_in_text(module, alias.name)
+            (self.helpers if is_helper else self.imported).add(name)
 
     def _store(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
@@ -221,7 +230,7 @@ class _Evaluator:
             container = self.value(target.value)
             if not isinstance(container, (dict, list)):
                 raise self._refused(target, "changing a part of a value that is no dict or list")
-            return container, self.value(target.slice)
+            return container, self._key(target.slice)
         raise self._refused(target, "an assignment of this form")
 
     # -- expressions ---------------------------------------------------------------------------------------------------
@@ -234,8 +243,21 @@ class _Evaluator:
 
     def _of_Constant(self, node: ast.Constant) -> Any:
         if isinstance(node.value, str) and MARKER.search(node.value):
-            return MARKER.sub(lambda match: str(self._marked(match[1], node)), node.value)
+            return self._joined(
+                node, [self._piece(part, i % 2 == 1, node) for i, part in enumerate(MARKER.split(node.value))]
+            )
         return node.value
+
+    def _piece(self, part: str, is_marker: bool, node: ast.expr) -> str:
+        value = self._marked(part, node) if is_marker else part
+        if not isinstance(value, (str, int, float)) and not weighs_less(value, MAX_KEY):
+            raise self._refused(node, "a text that holds so large a value")
+        return str(value)
+
+    def _joined(self, node: ast.expr, pieces: list[str]) -> str:
+        if sum(map(len, pieces)) > MAX_LENGTH:
+            raise self._refused(node, f"a text of more than {MAX_LENGTH:,} characters")
+        return "".join(pieces)
 
     def _of_Name(self, node: ast.Name) -> Any:
         match = MARKER.fullmatch(node.id)
@@ -253,7 +275,7 @@ class _Evaluator:
         for key, item in zip(node.keys, node.values, strict=True):
             value = self.value(item)
             if key is not None:
-                self._guarded(node, partial(operator.setitem, result, self.value(key), value))
+                self._guarded(node, partial(operator.setitem, result, self._key(key), value))
             elif isinstance(value, dict):
                 result.update(dict.items(value))
             else:
@@ -267,7 +289,18 @@ class _Evaluator:
         return tuple(self._items(node.elts))
 
     def _of_Set(self, node: ast.Set) -> Any:
-        return self._guarded(node, lambda: set(self._items(node.elts)))
+        items = self._items(node.elts)
+        self._check_keys(node, items)
+        return self._guarded(node, lambda: set(items))
+
+    def _key(self, node: ast.expr) -> Any:
+        key = self.value(node)
+        self._check_keys(node, [key])
+        return key
+
+    def _check_keys(self, node: ast.expr, keys: Iterable[Any]) -> None:
+        if not all(weighs_less(key, MAX_KEY) for key in keys if isinstance(key, (tuple, frozenset))):
+            raise self._refused(node, f"a key of more than {MAX_KEY:,} items")
 
     def _items(self, nodes: list[ast.expr]) -> list[Any]:
         items: list[Any] = []
@@ -278,6 +311,8 @@ class _Evaluator:
             value = self.value(node.value)
             if not isinstance(value, (list, tuple, set, frozenset)):
                 raise self._refused(node, "`*` of something that is no list")
+            if len(items) + len(value) > MAX_ITEMS:
+                raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
             items += value
         return items
 
@@ -295,9 +330,16 @@ class _Evaluator:
                 keywords.update(dict.items(value))
             else:
                 raise self._refused(node, "`**` of something that is no dict")
+        if name in ("set", "frozenset", "dict"):
+            self._check_keys(
+                node, (key for value in arguments if isinstance(value, (list, tuple, set)) for key in value)
+            )
         if name in ("int", "str") and any(isinstance(value, (str, int)) and _size(value) > 4000 for value in arguments):
             raise self._refused(node, "a number of more than 4,000 digits")
-        return self._guarded(node, lambda: _BUILTINS[name](*arguments, **keywords))
+        made = self._guarded(node, lambda: _BUILTINS[name](*arguments, **keywords))
+        if isinstance(made, range) and not self._guarded(node, lambda: len(made) <= MAX_ITEMS):
+            raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
+        return made
 
     def _of_Attribute(self, node: ast.Attribute) -> Any:
         value = self.value(node.value)
@@ -316,7 +358,7 @@ class _Evaluator:
         value = self.value(node.value)
         if not isinstance(value, (dict, list, tuple, str)):
             raise self._refused(node, f"`{_excerpt(node)}`")
-        key = self.value(node.slice)
+        key = self._key(node.slice)
         raw: Any = dict.__getitem__ if isinstance(value, dict) else operator.getitem
         return self._guarded(node, partial(raw, value, key))
 
@@ -339,9 +381,9 @@ class _Evaluator:
         if type(op) not in _ARITHMETIC or not (numbers or joins or repeats):
             raise self._refused(node, f"`{_excerpt(node)}`")
         if joins:
-            size, limit = len(left) + len(right), MAX_LENGTH
+            size, limit = len(left) + len(right), MAX_LENGTH if isinstance(left, str) else MAX_ITEMS
         elif repeats:
-            size, limit = len(left) * max(right, 0), MAX_LENGTH
+            size, limit = len(left) * max(right, 0), MAX_LENGTH if isinstance(left, str) else MAX_ITEMS
         else:
             size, limit = _bits(left) + _bits(right), MAX_BITS
         if size > limit:
@@ -360,9 +402,7 @@ class _Evaluator:
                 pieces.append(repr(value) if part.conversion == ord("r") else str(value))
             else:
                 pieces.append(str(self.value(part)))
-        if sum(map(len, pieces)) > MAX_LENGTH:
-            raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
-        return "".join(pieces)
+        return self._joined(node, pieces)
 
     def _marked(self, index: str, node: ast.expr) -> Any:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject, lazily
+from trainwright.config.config_dict import CONFIG_MODULE
 from trainwright.config.reading.document import BASE_KEY, BaseRequest, Evaluated, Inherited, base_list, base_lookup
 from trainwright.config.reading.syntax import (
     LATE,
@@ -71,7 +72,7 @@ class PyDocument:
         return Evaluated(tree, self._still_lazy(self.plan.lazy_names, tree))
 
     def _namespace(self, inherited: Inherited) -> dict[Any, Any]:
-        namespace: dict[Any, Any] = {"__file__": inherited.shown, "__name__": "__config__"}
+        namespace: dict[Any, Any] = {"__file__": inherited.shown, "__name__": CONFIG_MODULE}
         if self.syntax == "text":
             namespace[BASE_KEY] = inherited.tree
             if self.base_keys:
@@ -91,8 +92,10 @@ class PyDocument:
     def _run(self, namespace: dict[Any, Any]) -> None:
         try:
             exec(self.code, namespace)
-        except (Exception, SystemExit) as error:
-            message = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            message = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {_text(error)}"
             raise ConfigError(message, self.filename, _line_of(error, self.filename) or 1) from error
 
     def _import_result(self, namespace: dict[Any, Any], inherited: Inherited) -> Evaluated:
@@ -255,6 +258,13 @@ def _resolved(value: Any, lookup: Callable[[str], Any]) -> Any:
 
 def _is_dunder(key: Any) -> bool:
     return isinstance(key, str) and key.startswith("__")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception of the config's own, whose text fails as well
+        return "its text cannot be shown"
 
 
 def _line_of(error: BaseException, filename: str) -> int | None:

@@ -59,7 +59,7 @@ def is_read_base(node: ast.AST) -> bool:
     if not isinstance(node, ast.With):
         return False
     call = node.items[0].context_expr
-    if not isinstance(call, ast.Call):
+    if not isinstance(call, ast.Call) or call.args or call.keywords or len(node.items) > 1:
         return False
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     return name == "read_base"

@@ -166,7 +166,8 @@ def _complex(value: complex) -> str:
 
 _DATES = (date, time, timedelta)  # a datetime is a date
 _LEAVES: tuple[tuple[Any, Callable[[Any], str]], ...] = (
-    ((bool, type(None), type(...), bytes, range), repr),
+    ((bool, type(None), bytes, range), repr),
+    (type(...), lambda _: "..."),
     (str, quote),
     (int, int.__repr__),
     (float, _float),
