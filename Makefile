@@ -5,8 +5,10 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 
-.PHONY: venv demo test lint format bench clean
+.PHONY: venv demo test lint format bench peers clean
 
 venv: $(STAMP)
 
@@ -30,6 +32,15 @@ lint: venv
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
+$(PEERS_STAMP): pyproject.toml constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 'mmengine==0.10.7' 'setuptools<81'
+	touch $@
+
+# The tests that compare with MMEngine, in an environment that has both.
+peers: $(PEERS_STAMP)
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -m peer
+
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -37,6 +48,7 @@ format: venv
 bench: venv
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/host_reads.py
+	$(BIN)/python benchmarks/config.py
 	$(BIN)/python benchmarks/overhead.py
 
 clean:

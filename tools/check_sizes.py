@@ -21,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("src", "tests", "tools", "benchmarks", "configs", "examples")
+SKIPPED = "tests/config/corpus"  # input of tests, some of it no Python on purpose
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 50
 MAX_PARAMETERS = 8
@@ -106,7 +107,7 @@ def python_files(places: list[Path]) -> list[Path]:
     found: set[Path] = set()
     for place in places:
         found.update([place] if place.is_file() else place.rglob("*.py"))
-    return sorted(found)
+    return sorted(file for file in found if not file.is_relative_to(ROOT / SKIPPED))
 
 
 def main(arguments: list[str]) -> int:

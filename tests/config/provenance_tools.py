@@ -4,7 +4,7 @@ import json
 import os
 import textwrap
 
-from trainwright.config.provenance import trace
+from trainwright.config.origins import trace
 from trainwright.config.sources import Base, SourceFile
 
 STAR = (("*", "*"),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
@@ -17,9 +16,10 @@ from trainwright.config.imports import import_custom, refuse_custom
 from trainwright.config.merge import expand_options, merge, option_keys
 from trainwright.config.reading.files import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
 from trainwright.config.sources import Override, SourceFile
-from trainwright.config.writing import format_config, format_data
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from trainwright.config.origins import Origin
 
 RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
@@ -184,7 +184,12 @@ class Config:
         suffix = os.path.splitext(path or self._filename or ".py")[1] or ".py"
         if suffix not in ALL_SUFFIXES:
             raise ConfigError(f"a config is written as {', '.join(ALL_SUFFIXES)}; got {path!r}")
-        text = self.pretty_text if suffix == ".py" else format_data(self.to_dict(), suffix)
+        if suffix == ".py":
+            text = self.pretty_text
+        else:
+            from trainwright.config.writing import format_data
+
+            text = format_data(self.to_dict(), suffix)
         if path is None:
             return text
         with open(path, "w", encoding="utf-8") as stream:
@@ -194,6 +199,8 @@ class Config:
     @property
     def pretty_text(self) -> str:
         """The config as Python text that reads back as an equal tree. It depends on nothing else."""
+        from trainwright.config.writing import format_config
+
         return format_config(self._cfg_dict, self._imported(), wrap=self._format_python_code)
 
     def to_dict(self, keep_imported: bool = False) -> dict[Any, Any]:

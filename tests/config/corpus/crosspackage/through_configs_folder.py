@@ -1,0 +1,2 @@
+_base_ = 'mmyolo::yolo/local.py'
+model = dict(head=dict(n=1))

@@ -1,0 +1,9 @@
+_base_ = 'nas_supernet.py'
+_base_.model = dict(
+    _scope_='mmrazor',
+    type='sub_model',
+    cfg=_base_.supernet,
+    fix_subnet='configs/subnet.yaml')
+_base_.model_wrapper_cfg = None
+find_unused_parameters = False
+same = _base_.model.cfg.backbone.arch_setting

@@ -1,0 +1,3 @@
+a_datasets = ['a']
+m_datasets = ['m']
+z_datasets = ['z']

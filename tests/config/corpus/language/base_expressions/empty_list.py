@@ -1,0 +1,3 @@
+_base_ = []
+a = 1
+n = len(_base_)

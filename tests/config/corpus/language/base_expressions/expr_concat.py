@@ -1,0 +1,2 @@
+_base_ = '../' + 'delete' + '_base.py'
+a = dict(new=1)

@@ -1,0 +1,1 @@
+_base_ = '../names.py' if 1 + 1 == 2 else '../nowhere.py'

@@ -1,0 +1,2 @@
+_base_ = ['../delete_base.py'] + ['../names.py'] * 1
+a = dict(new=1)

@@ -1,0 +1,1 @@
+_base_ = ['../names_child.py', './read_all.py']

@@ -1,0 +1,17 @@
+a = dict(old=1)
+b = dict(old=1, inner=dict(old=1))
+c = dict(old=1, inner=dict(old=1, inner=dict(old=1)))
+d = dict(old=1, inner=dict(old=1, inner=dict(old=1, inner=dict(old=1))))
+e = dict(old=1)
+f = dict(old=1)
+g = dict(inner=dict(old=1))
+h = dict(old=1)
+i = dict(old=1)
+j = dict(old=1, inner=dict(old=1))
+k = [dict(old=1)]
+l = dict(old=1, inner=dict(old=1))
+m = 'a string'
+n = dict(inner=['a', 'list'])
+o = dict(inner=dict(old=1))
+p = dict(old=1)
+q = dict(inner=dict(old=1))

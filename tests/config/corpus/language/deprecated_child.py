@@ -1,0 +1,2 @@
+_base_ = 'deprecated.py'
+model = dict(b=dict(_delete_=True))

@@ -1,0 +1,1 @@
+spaced = dict(old=1, where='{{ fileBasenameNoExtension }}', ext='{{fileExtname}}')

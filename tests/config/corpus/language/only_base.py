@@ -1,0 +1,1 @@
+_base_ = ['./only_comments.py', './literals.py', 'empty.py']

@@ -1,0 +1,4 @@
+# nothing here
+
+"""A docstring is an expression, no setting."""
+# {{ fileBasename }}

@@ -1,0 +1,5 @@
+import torch.nn.functional as F
+from mmengine.config import Config
+
+act = F.silu
+relu = dict(type=F.relu)

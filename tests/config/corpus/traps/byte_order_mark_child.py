@@ -1,0 +1,2 @@
+_base_ = '../language/byte_order_mark.py'
+b = dict(d=3)

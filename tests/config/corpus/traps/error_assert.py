@@ -1,0 +1,2 @@
+n = 3
+assert n == 4, 'n must be four'

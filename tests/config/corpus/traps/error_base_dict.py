@@ -1,0 +1,1 @@
+_base_ = dict(a='./plain_base.py')

@@ -1,0 +1,2 @@
+folder = './'
+_base_ = folder + 'plain_base.py'

@@ -1,0 +1,3 @@
+_base_ = './plain_base.py'
+ok = 1
+depth = {{ _base_.model.depht }}

@@ -1,0 +1,1 @@
+_base_ = ['./error_circular_c.py']

@@ -1,0 +1,2 @@
+
+_base_ = 'error_circular_a.py'

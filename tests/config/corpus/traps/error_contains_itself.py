@@ -1,0 +1,2 @@
+a = dict(b=[1])
+a['b'].append(a)

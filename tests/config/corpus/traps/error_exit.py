@@ -1,0 +1,3 @@
+import sys
+ok = 1
+sys.exit('enough')

@@ -1,0 +1,3 @@
+from tuner.models import Model
+ok = 1
+value = [][3]

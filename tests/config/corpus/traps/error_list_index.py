@@ -1,0 +1,2 @@
+_base_ = '../language/delete_base.py'
+k = {'0': dict(old=2)}

@@ -1,0 +1,2 @@
+ok = 1
+_base_ = ['./plain_base.py', './plain_bass.py']

@@ -1,0 +1,1 @@
+_base_ = 'mmcls::resnet/resnet19_8xb32.py'

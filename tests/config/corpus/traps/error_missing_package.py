@@ -1,0 +1,1 @@
+_base_ = 'mmnowhere::_base_/x.py'

@@ -1,0 +1,2 @@
+ok = 1
+value = not_defined + 1

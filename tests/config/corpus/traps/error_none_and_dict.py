@@ -1,0 +1,3 @@
+_base_ = './plain_base.py'
+
+nothing = dict(a=1)

@@ -1,0 +1,3 @@
+from tuner.models import Model
+from tuner.all import *
+model = dict(type=Model)

@@ -1,0 +1,3 @@
+ok = 1
+model = dict(type='X'
+other = 2

@@ -1,0 +1,3 @@
+_base_ = './plain_base.py'
+data_root = 'x'
+size = dict(w=1)

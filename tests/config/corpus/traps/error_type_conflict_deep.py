@@ -1,0 +1,4 @@
+_base_ = './plain_base.py'
+model = dict(
+    inner=dict(
+        a=dict(x=1)))

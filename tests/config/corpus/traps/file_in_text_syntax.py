@@ -1,0 +1,3 @@
+_base_ = './plain_base.py'
+here = __file__
+parts = __file__.split('/')[-2:]

@@ -1,0 +1,2 @@
+_base_ = ['../data/runtime.json', '../llm/_base_/optim.py']
+lr = 1

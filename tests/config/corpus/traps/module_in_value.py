@@ -1,0 +1,3 @@
+import json
+
+tools = dict(json=json, dumps=json.dumps)

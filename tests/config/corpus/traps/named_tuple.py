@@ -1,0 +1,5 @@
+from collections import namedtuple
+
+Size = namedtuple('Size', 'w h')
+size = Size(1, 2)
+del Size

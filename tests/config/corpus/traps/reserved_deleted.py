@@ -1,0 +1,3 @@
+_base_ = './reserved_text.py'
+del _base_.text
+ok = 1

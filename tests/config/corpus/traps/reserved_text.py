@@ -1,0 +1,1 @@
+text = 'a reserved name'

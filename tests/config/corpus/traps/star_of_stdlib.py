@@ -1,0 +1,2 @@
+from math import *
+area = pi * 2

@@ -1,0 +1,3 @@
+_base_ = './plain_base.py'
+nested = {{ _base_.a.b }}
+flat = {{ _base_.a_b }}
