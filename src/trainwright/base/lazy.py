@@ -16,7 +16,7 @@ from typing import Any
 from trainwright.base.errors import ConfigError, CustomImportError, add_note
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
-_DUNDERS = frozenset({"__version__", "__file__", "__path__", "__all__"})
+_DUNDERS = frozenset({"__version__", "__file__", "__path__", "__all__", "__name__", "__qualname__"})
 
 
 @contextmanager
@@ -134,7 +134,7 @@ class LazyObject:
 
     # -- Python's protocols --------------------------------------------------------------------------------------------
     def __getattr__(self, name: str) -> LazyObject:
-        if name.startswith("__") and name.endswith("__") and name not in _DUNDERS:
+        if name.startswith("__") and name.endswith("__") and not (name in _DUNDERS and is_lazy()):
             raise AttributeError(name)  # so that copy, pickle and the like do not take it for what it is not
         return self._derived(name, None)
 

@@ -14,7 +14,8 @@ from trainwright.config.merge import MergeConflict, merge
 from trainwright.config.reading.bases import Place, config_root, find_base, find_module, is_within
 from trainwright.config.reading.data import SUFFIXES, DataDocument
 from trainwright.config.reading.document import BASE_KEY, STAR, BaseRequest, Document, Evaluated, Inherited
-from trainwright.config.reading.python import has_bases, parse_marked, parse_module, parse_python
+from trainwright.config.reading.python import parse_marked, parse_python
+from trainwright.config.reading.split import has_bases, parse_module
 from trainwright.config.reading.substitute import Substituted, substitute
 from trainwright.config.reading.syntax import base_assignment, has_import_syntax
 from trainwright.config.sources import Base, SourceFile

@@ -26,7 +26,7 @@ from trainwright.config.reading.document import (
     base_list,
     base_lookup,
 )
-from trainwright.config.reading.python import parse_module
+from trainwright.config.reading.split import parse_module
 from trainwright.config.reading.standard import is_ours_in_text, is_standard
 from trainwright.config.reading.substitute import MARKER
 from trainwright.config.reading.syntax import has_import_syntax, is_base_assignment, is_read_base

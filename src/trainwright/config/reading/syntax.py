@@ -17,6 +17,7 @@ LAZY = "__tw_lazy__"
 OURS = "__tw_ours__"
 READ_BASE = "__tw_read_base__"
 LATE = "__tw_late__"
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # fields that hold statements, or what holds some
 
 
 class ImportPlan:
@@ -67,7 +68,16 @@ def is_read_base(node: ast.AST) -> bool:
 
 def has_import_syntax(module: ast.Module) -> bool:
     """Whether a file without `_base_` has the import syntax: it imports a library, or has `with read_base():`."""
-    return any(is_read_base(node) or _imports_library(node) for node in ast.walk(module))
+    return any(is_read_base(node) or _imports_library(node) for node in statements(module))
+
+
+def statements(node: Any) -> Iterator[ast.stmt]:
+    """The statements of a file, those within others too. Expressions, of which there are many more, hold none."""
+    for field in _BLOCKS:
+        for part in getattr(node, field, ()):
+            if isinstance(part, ast.stmt):
+                yield part
+            yield from statements(part)
 
 
 def _imports_library(node: ast.AST) -> bool:
@@ -91,11 +101,20 @@ def plan_imports(module: ast.Module, path: str) -> ImportPlan:
     import of the standard library stays.
     """
     plan = ImportPlan()
-    stored = {node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    stored = {name for statement in statements(module) for name in _stored(statement)}
     rewriter = _ImportRewriter(plan, path, _top_packages(module))
     module.body = [statement for node in module.body for statement in rewriter.top(node)]
     plan.run_names -= stored
     return plan
+
+
+def _stored(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement binds, other than by an import."""
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    for target in targets:
+        for node in ast.walk(target) if isinstance(target, ast.AST) else ():
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
 
 
 def _top_packages(module: ast.Module) -> dict[str, list[str]]:
@@ -114,6 +133,15 @@ class _Binder(ast.NodeTransformer):
     def __init__(self, plan: ImportPlan, path: str) -> None:
         self._plan = plan
         self._path = path
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Go on to the statements within `node`, and not to its expressions."""
+        for field in _BLOCKS:
+            parts = getattr(node, field, None)
+            if isinstance(parts, list):
+                visited = [self.visit(part) for part in parts]
+                parts[:] = [item for part in visited for item in (part if isinstance(part, list) else [part])]
+        return node
 
     def _bind(self, name: str, lazy: LazyObject, node: ast.stmt) -> ast.stmt:
         self._plan.lazies.append(lazy)
@@ -144,7 +172,7 @@ class _ImportRewriter(_Binder):
             return self.generic_visit(node)
         block = self._request(node)
         call = ast.Call(ast.Name(READ_BASE, ast.Load()), [ast.Constant(block)], [])
-        return ast.copy_location(ast.Expr(call), node)
+        return _placed(ast.Expr(call), node)
 
     def _request(self, node: Any) -> int:
         block = self._plan.blocks
@@ -195,7 +223,7 @@ class _ImportRewriter(_Binder):
                 module = "." * node.level + (node.module or "")
                 bound.append(self._bind(name, LazyObject(module, alias.name, self._location(node)), node))
         if kept:
-            bound.append(ast.copy_location(ast.ImportFrom(node.module, kept, 0), node))
+            bound.append(_placed(ast.ImportFrom(node.module, kept, 0), node))
         return bound
 
     def visit_Import(self, node: ast.Import) -> Any:
@@ -214,7 +242,7 @@ class _ImportRewriter(_Binder):
                 modules = self._packages.get(top, [alias.name])
                 bound.append(self._bind(top, LazyObject(modules, None, self._location(node)), node))
         if kept:
-            bound.append(ast.copy_location(ast.Import(kept), node))
+            bound.append(_placed(ast.Import(kept), node))
         return bound
 
 
@@ -229,14 +257,22 @@ def _is_installed(package: str) -> bool:
 
 def _assign(name: str, function: str, argument: Any, node: ast.stmt) -> ast.stmt:
     call = ast.Call(ast.Name(function, ast.Load()), [ast.Constant(argument)], [])
-    return ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], call), node)
+    return _placed(ast.Assign([ast.Name(name, ast.Store())], call), node)
+
+
+def _placed(new: ast.stmt, old: ast.stmt) -> ast.stmt:
+    """`new` with all its parts where `old` stands."""
+    for part in ast.walk(new):
+        if isinstance(part, (ast.stmt, ast.expr, ast.alias)):
+            ast.copy_location(part, old)
+    return new
 
 
 # -- the text syntax ---------------------------------------------------------------------------------------------------
 def plan_text_imports(module: ast.Module, path: str) -> ImportPlan:
     """Rewrite the imports of a file in the text syntax, in place: those of libraries are only noted, here too."""
     plan = ImportPlan()
-    if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(module)):
+    if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in statements(module)):
         _TextImportRewriter(plan, path, _top_packages(module)).visit(module)
     return plan
 
@@ -244,7 +280,8 @@ def plan_text_imports(module: ast.Module, path: str) -> ImportPlan:
 class _TextImportRewriter(_ImportRewriter):
     """As for the import syntax, but `with` and `*` are Python's, and Config and its like are found in more places."""
 
-    visit_With = ast.NodeTransformer.generic_visit
+    def visit_With(self, node: ast.With) -> Any:
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         return node  # its imports run when it is called, for it needs what they give
@@ -277,11 +314,12 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-class DropBase(ast.NodeTransformer):
-    """Removes `_base_ = ...`, so that the name keeps holding the merged bases."""
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return ast.copy_location(ast.Pass(), node) if is_base_assignment(node) else node
+def drop_bases(module: ast.Module) -> None:
+    """Take out `_base_ = ...`, so that the name keeps holding the merged bases."""
+    for node in [module, *statements(module)]:
+        for field in _BLOCKS:
+            block = getattr(node, field, None) or []
+            block[:] = [_placed(ast.Pass(), part) if is_base_assignment(part) else part for part in block]
 
 
 class FillMarkers(ast.NodeTransformer):

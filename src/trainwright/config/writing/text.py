@@ -155,6 +155,13 @@ class _Writer:
         return f"{source}({', '.join(parts)})"
 
 
+def _int(value: int) -> str:
+    try:
+        return int.__repr__(value)
+    except ValueError:  # more digits than Python likes to write out
+        return hex(value)
+
+
 def _float(value: float) -> str:
     text = float.__repr__(value)
     return f'float("{text}")' if text in ("inf", "-inf", "nan") else text
@@ -169,7 +176,7 @@ _LEAVES: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     ((bool, type(None), bytes, range), repr),
     (type(...), lambda _: "..."),
     (str, quote),
-    (int, int.__repr__),
+    (int, _int),
     (float, _float),
     (complex, _complex),
     (set, lambda _: "set()"),
