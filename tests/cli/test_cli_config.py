@@ -131,6 +131,12 @@ def test_show_as_json(command, configs):
     assert "ünï" in out
 
 
+def test_json_holds_what_it_has_no_word_for(command, configs):
+    (configs / "odd.py").write_text("a = 0x" + "f" * 5000 + "\nb = 'half \\ud800'\nc = float('inf')\n")
+    shown = json.loads(command("config", "show", "odd.py", "--json")[1])
+    assert shown["config"] == {"a": "0x" + "f" * 5000, "b": "half \ud800", "c": "inf"}
+
+
 def test_show_names_of_the_import_syntax_are_dotted_in_json(command, configs):
     _, out, _ = command("config", "show", "imports.py", "--json")
     assert json.loads(out)["config"]["optimizer"]["type"] == "torch.optim.SGD"

@@ -1,8 +1,10 @@
 import collections
 import enum
+import functools
 import json
 import math
 import os
+import pathlib
 import string
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from trainwright.base.errors import ConfigError
 from trainwright.config import Config
+from trainwright.config.diff import diff
 
 
 def back(cfg):
@@ -88,6 +91,7 @@ def test_without_formatting_each_key_is_one_line():
             }
         },
         {"a": [slice(1, None, 2), range(3), slice("x", math.inf)]},
+        {"a": [b"{{ fileDirname }}", b"'\"\\", pathlib.Path("a/b c"), pathlib.PurePosixPath("/x")], "Path": 1},
         {"a-b": 1, None: {"c": 2}, "class": 3, "normal": 4, 5: 6},
         {"dict": {"a": 1}, "set": set(), "float": math.inf, "globals": {"dict": {"b": 1}}, "a": {"b": math.nan}},
         {
@@ -105,9 +109,15 @@ def test_without_formatting_each_key_is_one_line():
 def test_every_kind_of_value_reads_back(tree, monkeypatch):
     monkeypatch.setenv("HOME", "/elsewhere")
     cfg = Config(tree)
-    again = back(cfg).to_dict()
-    assert sorted(map(repr, again)) == sorted(map(repr, tree))
+    again = back(cfg)._to_lazy_dict()
+    assert sorted(map(ascii, again)) == sorted(map(ascii, tree))
     assert all(same(tree[key], again[key]) for key in tree), cfg.pretty_text
+
+
+def test_a_number_of_any_length_reads_back():
+    tree = {"a": [10**5000, -(10**5000), {10**5000: 1}, range(10**700), slice(10**800)], "small": 10**599}
+    assert back(Config(tree)).to_dict() == tree
+    assert f"small = {10**599}" in Config(tree).pretty_text
 
 
 KEYS = st.one_of(
@@ -151,25 +161,32 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Tag(str, enum.Enum):
+    NIGHT = "night"
+
+
 def test_objects_are_written_by_name_with_a_note():
-    cfg = Config(
-        {"model": {"type": collections.OrderedDict, "init": math.sqrt}, "c": Colour.RED, "n": Level.HIGH, "m": json}
-    )
+    model = {"type": collections.OrderedDict, "init": math.sqrt}
+    own = type("object", (), {"__str__": lambda _: "an object"})()
+    cfg = Config({"model": model, "c": Colour.RED, "n": Level.HIGH, "m": json, "own": own})
     assert cfg.pretty_text == (
         "# Not plain data, written by name:\n"
-        "#   c: Colour\n"
+        "#   own: object\n"
         "from collections import OrderedDict\n"
         "from math import sqrt\n"
+        "from test_config_dump import Colour\n"
         "import json\n"
-        "from trainwright.config import read_base\n"
         "\n"
         "model = dict(type=OrderedDict, init=sqrt)\n"
-        'c = "Colour.RED"\n'
+        "c = Colour.RED\n"
         "n = 3\n"
         "m = json\n"
+        'own = "an object"\n'
     )
-    assert back(cfg).to_dict() == {**cfg.to_dict(), "c": "Colour.RED"}
+    assert back(cfg)._to_lazy_dict() == {**cfg._to_lazy_dict(), "own": "an object"}
+    assert back(cfg).c is Colour.RED
     assert back(cfg).m is json
+    assert [change.path for change in diff(back(cfg)._to_lazy_dict(), cfg._to_lazy_dict())] == [("own",)]
 
 
 def test_a_key_that_no_config_can_have_is_left_out_with_a_note():
@@ -178,6 +195,45 @@ def test_a_key_that_no_config_can_have_is_left_out_with_a_note():
         "#   __x: left out, because a name that begins with '__' is no config key\n"
         "y = 2\n"
     )
+
+
+def test_a_partial_call_of_a_class_is_written_as_one():
+    cfg = Config.fromstring(
+        "from functools import partial\nfrom torch import nn\nmodel = dict(norm=partial(nn.LayerNorm, eps=1e-6))", ".py"
+    )
+    assert cfg.pretty_text.splitlines()[-1] == "model = dict(norm=partial(nn.LayerNorm, eps=1e-06))"
+    again = dict.get(back(cfg).model, "norm")
+    assert (repr(again.func), again.keywords) == ("torch.nn.LayerNorm", {"eps": 1e-6})
+    assert Config.diff(cfg, back(cfg)) == ""
+    assert Config.diff(cfg, Config({"model": {"norm": functools.partial(dict, eps=1e-6)}})) != ""
+
+
+def test_a_note_stays_in_its_line_and_is_not_substituted():
+    cfg = Config({"a\nimport os": {"{{ fileDirname }}": bytearray(b"x")}})
+    assert cfg.pretty_text.splitlines()[1] == "#   a\\nimport os.{ { fileDirname }}: bytearray"
+    assert back(cfg).to_dict() == {"a\nimport os": {"{{ fileDirname }}": "bytearray(b'x')"}}
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_data_formats_read_back_what_looks_like_a_variable_or_is_odd(tmp_path, suffix):
+    texts = ["{{ fileDirname }}", "{{{ $HOME:x }}", "{{'$HOME:x'}}", "{{ _base_.a }}", "{{ other }}", "a\u2028b\x00"]
+    tree = {"a": texts, "{{ fileExtname }}": 1, "long": "{{ fileBasename }} " * 40, "tag": Tag.NIGHT}
+    Config(tree).dump(tmp_path / f"out{suffix}")
+    assert Config.fromfile(tmp_path / f"out{suffix}").to_dict() == tree
+
+
+def test_data_formats_say_what_they_cannot_hold(tmp_path):
+    Config({"a": {"b": "half \ud800"}, "t": {(1, 2): 3}}).dump(tmp_path / "a.json")
+    assert Config.fromfile(tmp_path / "a.json").to_dict() == {"a": {"b": "half \ud800"}, "t": {"(1, 2)": 3}}
+    Config({"a": [10**5000, -(10**5000)]}).dump(tmp_path / "a.yaml")
+    assert Config.fromfile(tmp_path / "a.yaml").a == [10**5000, -(10**5000)]
+    with pytest.raises(ConfigError, match="JSON cannot hold a number of 16610 bits: dump the config as .py or .yaml"):
+        Config({"a": 10**5000}).dump(tmp_path / "b.json")
+    with pytest.raises(ConfigError, match=r"YAML cannot hold 'half \\ud800', which is no valid Unicode"):
+        Config({"a": "half \ud800"}).dump(tmp_path / "b.yaml")
+    with pytest.raises(ConfigError, match=r"YAML has no sets as keys, but the config has frozenset\(\{1\}\)"):
+        Config({"a": {frozenset({1}): 2}}).dump(tmp_path / "b.yaml")
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.yaml"]
 
 
 def test_a_config_that_contains_itself_cannot_be_written():

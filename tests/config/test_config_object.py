@@ -88,6 +88,15 @@ def test_copies_of_a_config_dict():
     assert d.a.b == [1]
 
 
+def test_a_shallow_copy_has_lists_of_its_own():
+    d = ConfigDict(a=[1, {"b": 2}], c=ConfigDict(None, e=3))
+    other = d.copy()
+    other.a.append(3)
+    other.a[1].b = 4
+    assert d == {"a": [1, {"b": 4}], "c": {"e": 3}}
+    assert copy.copy(d).a is not d.a
+
+
 def test_a_deep_copy_keeps_what_is_shared():
     shared = ConfigDict(x=1)
     d = copy.deepcopy(ConfigDict(a=shared, b=shared))

@@ -222,6 +222,17 @@ def test_references_to_the_base_in_every_format(write, name, text):
     assert cfg.item.a == [1, 2]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("name", ["c.py", "c.yaml"])
+def test_the_word_that_stands_for_the_base_is_no_text_of_the_users(write, name, trusted):
+    write("b.json", '{"item": 1}')
+    head = "_base_ = 'b.json'\nx = " if name == "c.py" else "_base_: b.json\nx: "
+    path = write(name, head + "'__tw_base_0__'\n")
+    assert Config.fromfile(path, trusted=trusted).x == "__tw_base_0__"
+    path = write(name, head + "['__tw_base_7__', {{ _base_.item }}]\n")
+    assert error_of(path, trusted=trusted).startswith(f"{path}:2: __tw_base_7__ is what {{{{ _base_ }}}} becomes here")
+
+
 @pytest.mark.parametrize("name", ["c.py", "c.yaml", "c.json"])
 def test_a_reference_to_nothing_says_what_the_base_has(write, name):
     write("b.py", "item = dict(depth=1)\n")
@@ -255,6 +266,13 @@ def test_a_reference_to_nothing_says_what_the_base_has(write, name):
             3,
             "read_base() names '.b', but ",
         ),
+        (
+            "a.py",
+            "if True:\n    _base_ = 'b.py'\nz = 1\n",
+            2,
+            "assign it once, at the left margin, as in _base_ = ['./",
+        ),
+        ("a.py", "z = 1\n_base_: str = 'b.py'\n", 2, "_base_ is read before the file runs"),
         ("a.py", "y = 1\nx = []\nx.append(x)\n", 2, "the value of 'x' contains itself"),
         ("a.json", '{"a": 1,\n "b": }', 2, "not valid JSON: Expecting value"),
         ("a.json", "[1, 2]", 1, "a config must be a mapping of keys to values, this file is a list"),

@@ -162,5 +162,12 @@ def test_both_syntaxes_alike(tmp_path):
     assert Config.diff(str(text), str(imports)) == "  optimizer\n-   lr = 0.1\n+   lr = 0.2\n"
 
 
+def test_files_are_compared_without_importing_what_they_name(tmp_path):
+    for name, value in (("a", 1), ("b", 2)):
+        text = f"custom_imports = dict(imports=['no_such_module'])\nx = {value}\n"
+        (tmp_path / f"{name}.py").write_text(text)
+    assert Config.diff(tmp_path / "a.py", tmp_path / "b.py") == "- x = 1\n+ x = 2\n"
+
+
 def test_paths():
     assert path_text(("a", 0, "b", "c d", None, True)) == "a[0].b['c d'][None][True]"

@@ -293,6 +293,7 @@ def test_one_setting(settings, key, expected):
             "counted epochs although the training counts iterations",
         ),
         ({"optimizer": {"a": {"type": "SGD"}, "b": {"type": "Adam"}}}, "optimizer", "several optimizers (a, b)"),
+        ({"optimizer": None, "optimizers": {"a": {"type": "SGD"}}}, "optimizer", "several optimizers (a)"),
         ({"optimizer": {"type": "SGD", "constructor": "Mine"}}, "optimizer.constructor", "'Mine' builds an optimizer"),
         ({"optimizer_config": {"type": "MyHook"}}, "optimizer_config.type", "'MyHook' is a hook of the config's own"),
         ({"optimizer_config": {"foo": 1}}, "optimizer_config.foo", "has no counterpart in OptimWrapper"),
@@ -330,6 +331,15 @@ def test_what_is_not_carried_over_is_said(settings, key, text):
     assert text in notes[key]
     assert set(notes) == {key} | ({"data", "data.val", "data.collate"} & set(notes))
     assert "default_scope" in tree
+
+
+def test_several_optimizers_take_their_parameter_groups_with_them():
+    groups = {"custom_keys": {"flow": {"lr_mult": 0.1}}}
+    settings = {"optimizer": None, "optimizers": {"gen": {"type": "Adam", "lr": 1e-4, "paramwise_cfg": groups}}}
+    tree, _ = minimal(**settings)
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "Adam", "lr": 1e-4}, "paramwise_cfg": groups}
+    assert tree["optim_wrapper"] == {"gen": wrapper, "constructor": "MultiOptimWrapperConstructor"}
+    assert "optimizers" not in tree
 
 
 def test_unknown_keys_are_kept_and_the_old_tree_is_not_changed():

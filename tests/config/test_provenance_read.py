@@ -124,3 +124,18 @@ def test_a_large_chain_is_followed_quickly(write):
     assert len(found) == 600
     assert all(origin is not None for _, _, origin in found)
     assert used_s < 0.5  # about 0.02 on a quiet machine
+
+
+def test_what_code_sets_afterwards_is_known_as_that(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("model = dict(depth=50, names=['a', 'b'], x=float('nan'))\nlr = 1\n")
+    cfg = Config.fromfile(path)
+    assert str(cfg.origin("model.depth")).endswith("a.py:1")
+    assert str(cfg.origin("model.x")).endswith("a.py:1")
+    cfg.model.depth = 101
+    cfg.model["names"][1] = "c"
+    cfg.lr = 1.0  # another type is another value
+    assert [str(cfg.origin(key)) for key in ("model.depth", "model.names.1", "lr")] == ["set in code"] * 3
+    assert str(cfg.origin("model.names.0")).endswith("a.py:1")
+    found = {keys: str(origin) for keys, _, origin in origins(cfg.source, cfg.overrides, cfg._to_lazy_dict())}
+    assert found[("model", "depth")] == "set in code"

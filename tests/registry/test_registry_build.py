@@ -261,3 +261,28 @@ def test_schedulers_are_converted_on_request(kind):
         reg.build({"type": kind, "gamma": 2, "convert_to_iter_based": True})
     with pytest.raises(BuildError, match="got epoch_length=7 and by_epoch=False"):
         reg.build({"type": kind, "gamma": 2, "epoch_length": 7, "by_epoch": False, "convert_to_iter_based": True})
+
+
+def test_a_constructor_that_raises_names_the_place_in_the_config(tmp_path):
+    registry = Registry("tw_places")
+
+    @registry.register_module()
+    class Net:
+        def __init__(self, head):
+            self.head = registry.build(head)
+
+    @registry.register_module()
+    class Head:
+        def __init__(self, depth):
+            raise OSError(f"no weights for depth {depth}")
+
+    path = tmp_path / "a.py"
+    path.write_text("head = dict(type='Head', depth=3)\nmodels = [dict(type='Net',\n               head=head)]\n")
+    cfg = Config.fromfile(path)
+    with pytest.raises(OSError, match="no weights for depth 3") as info:
+        registry.build(cfg.models[0])
+    config_notes = [note for note in info.value.__notes__ if note.startswith("config: ")]
+    assert config_notes == [f"config: models.0.head ({path}:1)"]
+    with pytest.raises(OSError, match="depth 1") as info:
+        registry.build({"type": "Head", "depth": 1})
+    assert not [note for note in info.value.__notes__ if note.startswith("config: ")]

@@ -28,6 +28,12 @@ def test_a_name_of_another_scope_says_how_to_reach_it(tree):
     assert "Did you mean 'zoo.Net'?" in message_of(root, "Net")
 
 
+@pytest.mark.parametrize("path", ["json.decoder.JSONDecodr", "json.decoder:JSONDecodr"])
+def test_a_path_into_a_module_says_what_the_module_has(path):
+    expected = "(scope 'things'). The module 'json.decoder' has no 'JSONDecodr'. Did you mean 'JSONDecoder'?"
+    assert expected in message_of(Registry("m", scope="things"), path)
+
+
 def test_the_line_to_add_names_the_registry_variable():
     message = message_of(THINGS, "Net")
     assert "put @THINGS.register_module() on it" in message

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainwright.registry import argument_errors
+from trainwright.registry.signature import wrong_arguments
 
 
 class Plain:
@@ -72,6 +73,7 @@ def positional_only(a, /, b):
     [
         (Plain, {"depth": 1, "norm": 2}, []),
         (Plain, {"depth": 1, "widht": 2}, ["unknown argument 'widht'. Did you mean 'width'?"]),
+        (Plain, {"depth": 1, "width": 2, "widht": 2}, ["unknown argument 'widht'. Did you mean 'width'?"]),
         (Plain, {"depth": 1, "zzz": 2}, ["unknown argument 'zzz'. It accepts: depth, width, norm."]),
         (Plain, {}, ["missing argument 'depth'."]),
         (Inherited, {"dept": 1}, ["unknown argument 'dept'. Did you mean 'depth'?", "missing argument 'depth'."]),
@@ -124,3 +126,9 @@ def test_injected_arguments_are_not_missing_and_not_suggested():
     assert argument_errors(Plain, {"dept": 1}, injected=["depth"]) == [
         "unknown argument 'dept'. It accepts: depth, width, norm."
     ]
+
+
+def test_a_misspelt_override_is_near_what_it_was_to_override():
+    near = [wrong.has_near for wrong in wrong_arguments(Plain, ["depth", "dept", "zzz"])]
+    assert near == [True, False]
+    assert argument_errors(Plain, {"depth": 1, "dept": 2}) == ["unknown argument 'dept'. Did you mean 'depth'?"]

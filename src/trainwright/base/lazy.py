@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import Enum
 from importlib import import_module
 from types import FunctionType
 from typing import Any
@@ -169,6 +170,9 @@ class LazyObject:
             return self._key() == other._key()
         if isinstance(other, (type, FunctionType)):  # as much the same as can be known without importing it
             return self._call is None and self.dotted == f"{other.__module__}.{other.__qualname__}"
+        if isinstance(other, Enum):
+            kind = type(other)
+            return self._call is None and self.dotted == f"{kind.__module__}.{kind.__qualname__}.{other.name}"
         return NotImplemented
 
     def _key(self) -> tuple[Any, ...]:

@@ -14,6 +14,8 @@ import typer
 
 from trainwright.base.lazy import LazyObject
 
+_MAX_BITS = 2000  # most programs refuse numbers of thousands of digits, Python's own reader of JSON among them
+
 
 def has_colours() -> bool:
     """Whether standard output is a terminal that shows colours and whose user wants them (https://no-color.org)."""
@@ -44,13 +46,21 @@ def echo_styled(parts: Iterable[tuple[str, str]]) -> None:
 
 def echo_json(value: Any) -> None:
     """Write `value` as JSON that any parser reads."""
-    typer.echo(json.dumps(as_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+    plain = as_json(value)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(plain, indent=2, allow_nan=False)
+    typer.echo(text)
 
 
 def as_json(value: Any) -> Any:
     """`value` in JSON's types. A number that JSON lacks becomes a string, a class its dotted name, a set a list."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return str(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, (bool, str)):
+        return str.__str__(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() < _MAX_BITS else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, dict):

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.lazy import LazyObject
-from trainwright.config.config_dict import ConfigDict
+from trainwright.base.places import add_finder
+from trainwright.config.config_dict import ConfigDict, look_up, shared
 from trainwright.config.imports import import_custom, refuse_custom
 from trainwright.config.merge import expand_options, merge, option_keys
 from trainwright.config.reading.files import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
@@ -140,6 +142,7 @@ class Config:
                 raise ConfigError(f"{key!r} is an attribute of Config and cannot be a key: rename it", *place)
         cfg = cls(result.tree, "", path, result.env, wrap)
         vars(cfg).update(_source=result.source, _text=None, _imported_names=set(result.hidden))
+        _read.add(cfg)
         return cfg
 
     @staticmethod
@@ -167,14 +170,17 @@ class Config:
         vars(self).update(_cfg_dict=tree, _overrides=[*self._overrides, *overrides])
 
     @staticmethod
-    def diff(cfg1: str | Config, cfg2: str | Config) -> str:
+    def diff(cfg1: str | os.PathLike[str] | Config, cfg2: str | os.PathLike[str] | Config) -> str:
         """What differs between two configs or config files, by meaning: a tree of the leaves that changed, each with
-        its old and its new value. "" when nothing does.
+        its old and its new value. "" when nothing does. Modules that the files name are not imported.
         """
         from trainwright.config.diff import diff, render
 
-        trees = [(Config.fromfile(cfg) if isinstance(cfg, str) else cfg)._to_lazy_dict() for cfg in (cfg1, cfg2)]
-        return render(diff(*trees))
+        def tree(cfg: str | os.PathLike[str] | Config) -> dict[Any, Any]:
+            read = cfg if isinstance(cfg, Config) else Config.fromfile(cfg, import_custom_modules=False)
+            return read._to_lazy_dict()
+
+        return render(diff(tree(cfg1), tree(cfg2)))
 
     def dump(self, file: str | os.PathLike[str] | None = None) -> str | None:
         """Write the config to `file`, in the format of its suffix; without `file`, return the text (in the format it
@@ -238,7 +244,7 @@ class Config:
         'configs/digits/cnn.py:31'
         """
         keys = tuple(_as_key(part) for part in key.split(".")) if isinstance(key, str) else tuple(key)
-        return _trace(self._source, self._overrides, keys)
+        return _trace(self._source, self._overrides, keys, look_up(self._cfg_dict, keys))
 
     @property
     def filename(self) -> str | None:
@@ -304,10 +310,11 @@ class Config:
         other = type(self).__new__(type(self))
         memo[id(self)] = other
         vars(other).update(vars(self), _cfg_dict=copy.deepcopy(self._cfg_dict, memo))  # the rest does not change
+        _read.add(other)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        tree = self._cfg_dict.copy()
+        tree = shared(self._cfg_dict)
         for key, value in dict.items(self._cfg_dict):
             if isinstance(value, FunctionType):  # the config's own, which no other process could find
                 dict.pop(tree, key)
@@ -317,10 +324,40 @@ class Config:
         vars(self).update(state)
 
 
-def _trace(source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...]) -> Origin | None:
+_read: WeakSet[Config] = WeakSet()  # the configs that there are
+
+
+def _place(tree: dict[Any, Any]) -> str | None:
+    """Where a dict stands in one of the configs: its keys and the line."""
+    for cfg in list(_read):
+        keys = _keys_of(tree, cfg._cfg_dict)
+        if keys:
+            origin = cfg.origin(keys) or cfg.filename
+            return ".".join(map(str, keys)) + ("" if origin is None else f" ({origin})")
+    return None
+
+
+def _keys_of(wanted: dict[Any, Any], tree: Any, at: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+    if tree is wanted:
+        return at
+    items: Any = dict.items(tree) if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            found = _keys_of(wanted, value, (*at, key))
+            if found is not None:
+                return found
+    return None
+
+
+add_finder(_place)
+
+
+def _trace(
+    source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...], *value: Any
+) -> Origin | None:
     from trainwright.config.origins import trace
 
-    return trace(source, overrides, keys)
+    return trace(source, overrides, keys, *value)
 
 
 def _as_key(part: str) -> Any:

@@ -130,9 +130,10 @@ class ConfigDict(dict[Any, Any]):
         return self
 
     def copy(self) -> ConfigDict:
-        """A shallow copy: nested values are shared."""
+        """A shallow copy: nested dicts are shared. Lists are not, as in MMEngine."""
         other = type(self)()
-        dict.update(other, dict.items(self))
+        for key, value in dict.items(self):
+            dict.__setitem__(other, key, value if type(value) in _ATOMS else to_config(value))
         return other
 
     __copy__ = copy
@@ -162,6 +163,13 @@ class ConfigDict(dict[Any, Any]):
             raise ConfigError("the config contains itself, or is nested too deep") from error
         assert isinstance(plain, dict)
         return plain
+
+
+def shared(tree: dict[Any, Any]) -> ConfigDict:
+    """A copy that shares every value with `tree`."""
+    other = ConfigDict()
+    dict.update(other, dict.items(tree))
+    return other
 
 
 def to_config(value: Any) -> Any:
@@ -217,6 +225,18 @@ class _CountingCopy:
             raise ConfigError(f"the config holds more than {self.limit:,} items when it is written out")
 
 
+def look_up(tree: Any, keys: Iterable[Any]) -> Any:
+    """The value at a path, lazy objects as they are; None where there is none."""
+    for key in keys:
+        if isinstance(tree, dict):
+            tree = dict.get(tree, key)
+        elif isinstance(tree, (list, tuple)) and str(key).isdecimal() and int(key) < len(tree):
+            tree = tree[int(key)]
+        else:
+            return None
+    return tree
+
+
 def weighs_less(value: Any, limit: int) -> bool:
     """Whether `value` holds fewer than `limit` items, what stands in several places counted in each."""
     left = limit
@@ -252,7 +272,7 @@ def _merged(child: Any, base: Any) -> Any:
     replaces = dict.pop(child, DELETE_KEY, False)
     if not isinstance(base, dict):
         return child
-    result = ConfigDict() if replaces else base.copy()
+    result = ConfigDict() if replaces else shared(base)
     for key, value in dict.items(child):
         dict.__setitem__(result, key, _merged(value, dict.get(result, key)))
     return result
@@ -260,6 +280,8 @@ def _merged(child: Any, base: Any) -> Any:
 
 def _raw_items(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
     """What `dict(*args, **kwargs)` would hold, without building what is lazy."""
+    if args == (None,):
+        return list(kwargs.items())
     if len(args) == 1 and isinstance(args[0], dict):
         return [*dict.items(args[0]), *kwargs.items()]
     return list(dict(*args, **kwargs).items())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from functools import partial
 from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
@@ -131,7 +133,7 @@ def canonical(value: Any) -> Any:
     """A hashable value that is equal for values of one meaning."""
     kind = type(value)
     if kind is str or isinstance(value, str):
-        return "text", str(value)
+        return "text", str.__str__(value)
     if isinstance(value, LazyObject):
         return "text", value.dotted
     if isinstance(value, dict):
@@ -144,12 +146,18 @@ def canonical(value: Any) -> Any:
         return "slice", canonical((value.start, value.stop, value.step))
     if isinstance(value, (float, complex)):
         return kind.__name__, repr(value)  # nan is nan, and 1.0 is not 1
-    if value is None or isinstance(value, (bool, int, bytes)):
+    if value is None or isinstance(value, (bool, bytes)):
         return kind.__name__, value
+    if isinstance(value, int):
+        return "int", int(value)
     return _canonical_object(value)
 
 
 def _canonical_object(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return "text", f"{type(value).__module__}.{type(value).__qualname__}.{value.name}"
+    if type(value) is partial:
+        return "partial", canonical(value.func), canonical(value.args), canonical(value.keywords)
     name, module = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
     if isinstance(name, str) and isinstance(module, str):  # a class or a function: by name, as it is written to text
         return "text", f"{module}.{name}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.config.config_dict import DELETE_KEY, ConfigDict, to_config
+from trainwright.config.config_dict import DELETE_KEY, ConfigDict, shared, to_config
 
 
 class MergeConflict(ConfigTypeError):
@@ -26,7 +26,7 @@ def merge(
     replaces. With `allow_list_keys`, a dict with the keys "0", "1", ... overrides those items of a list. As in
     MMEngine, `_delete_` in a dict that has nothing to delete stays there as a key (building ignores it).
     """
-    merged = base.copy()
+    merged = shared(base)
     for key, value in dict.items(child):
         if at and key == DELETE_KEY:
             continue

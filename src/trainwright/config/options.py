@@ -51,7 +51,7 @@ class DictAction(argparse.Action):
 def _value(text: str, option: str) -> Any:
     text = text.strip().strip("'\"").strip()
     closing = _BRACKETS.get(text[:1])
-    if closing and text.endswith(closing) and len(text) > 1:
+    if closing and text.endswith(closing) and len(text) > 1 and not _is_several(text):
         items = [_value(item, option) for item in _split(text[1:-1], option)]
         return items if closing == "]" else tuple(items)
     if "," in text:
@@ -59,6 +59,16 @@ def _value(text: str, option: str) -> Any:
         if parts != [text]:  # else every comma is within brackets, as in f(a,b)
             return [_value(part, option) for part in parts]
     return _scalar(text)
+
+
+def _is_several(text: str) -> bool:
+    """Whether the first bracket closes before the end, as in `(1,2),(3,4)`."""
+    depth = 0
+    for i, char in enumerate(text):
+        depth += (char in "[(") - (char in "])")
+        if depth == 0:
+            return text[i + 1 :].lstrip().startswith(",")
+    return False
 
 
 def _split(text: str, option: str) -> list[str]:

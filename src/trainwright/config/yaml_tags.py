@@ -11,7 +11,11 @@ from typing import Any
 import yaml
 
 from trainwright.config.config_dict import weighs_less
+from trainwright.config.reading.substitute import OPENING
+from trainwright.config.writing.text import integer
 
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_INT_TAG = "tag:yaml.org,2002:int"
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
 SLICE_TAG = "!slice"
 MAX_TUPLE = 10_000
@@ -80,6 +84,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: Any, value: str) -> Any:
+    """A text that would be substituted when the file is read gets quotes, within which it can be escaped."""
+    return dumper.represent_scalar(_TEXT_TAG, value, '"') if OPENING.search(value) else dumper.represent_str(value)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(int, lambda dumper, value: dumper.represent_scalar(_INT_TAG, integer(value)))
 _Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_sequence(TUPLE_TAG, value, flow_style=True))
 _Dumper.add_representer(
     slice, lambda dumper, value: dumper.represent_sequence(SLICE_TAG, [value.start, value.stop, value.step], True)
@@ -89,4 +100,4 @@ _Dumper.add_representer(
 def write(tree: Any) -> str:
     """`tree` as YAML text in block style."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    return text
+    return OPENING.sub(lambda match: "{\\x7b" + match[0][2:], text)

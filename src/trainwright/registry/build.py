@@ -10,6 +10,7 @@ from typing import Any
 from trainwright.base.errors import BuildError, ConfigTypeError, RegistryError, add_note
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.lazy import LazyObject
+from trainwright.base.places import find_place
 from trainwright.registry.registry import Registry
 from trainwright.registry.signature import argument_errors
 from trainwright.registry.unknown import describe_place
@@ -112,7 +113,11 @@ def _remembering(cfg: Any) -> Iterator[None]:
         yield
     except Exception as error:
         if not hasattr(error, _BUILT_FROM):
-            setattr(error, _BUILT_FROM, _as_dict(cfg, "cfg"))
+            tree = _as_dict(cfg, "cfg")
+            place = find_place(tree)
+            if place is not None:
+                add_note(error, f"config: {place}")
+            setattr(error, _BUILT_FROM, tree if place is None else _TOLD)
         raise
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from logging import WARNING
 from typing import Any, TypeVar, overload
 
-from trainwright.base.errors import RegistryError
+from trainwright.base.errors import MissingExtraError, RegistryError
 from trainwright.base.logs import print_log
 from trainwright.base.text import table
 from trainwright.registry.dotted import import_dotted
@@ -54,6 +54,7 @@ class Registry:
         self._name = name
         self._scope = inferred if scope is None else scope
         self._module_dict: dict[str, Any] = {}
+        self._deferred: dict[str, Callable[[], Any]] = {}
         self._children: dict[str, Registry] = {}
         self._locations = list(locations)
         self._failed: dict[str, str] = {}
@@ -90,10 +91,15 @@ class Registry:
         return True
 
     def __contains__(self, key: str) -> bool:
-        return self.get(key) is not None
+        try:
+            return self.get(key) is not None
+        except MissingExtraError:  # of a deferred name, whose package is not there
+            return False
 
     def __repr__(self) -> str:
-        rows = [(name, describe_place(obj)) for name, obj in sorted(self._module_dict.items())]
+        places = dict.fromkeys(self._deferred, "imported when it is named")
+        places.update((name, describe_place(obj)) for name, obj in self._module_dict.items())
+        rows = sorted(places.items())
         return f"Registry {self._name!r} of scope {self._scope!r}, {len(rows)} names\n{table(rows, ('name', 'object'))}"
 
     # -- the tree ------------------------------------------------------------------------------------------------------
@@ -223,6 +229,8 @@ class Registry:
     def _own(self, name: str) -> Any:
         if name not in self._module_dict:
             self.import_from_location()
+        if name not in self._module_dict and name in self._deferred:
+            return self._deferred[name]()
         return self._module_dict.get(name)
 
     def _lineage(self) -> Iterator[Registry]:
@@ -270,6 +278,12 @@ class Registry:
             return module
 
         return register
+
+    def register_deferred(self, name: str, load: Callable[[], Any]) -> None:
+        """`load()` gives the object when `name` is looked up, and imports then what it needs; it may raise
+        MissingExtraError. What is registered under the name in the usual way goes before it.
+        """
+        self._deferred[name] = load
 
     def _register_module(
         self, module: Any, module_name: str | Sequence[str] | None = None, force: bool = False

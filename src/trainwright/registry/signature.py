@@ -8,7 +8,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
-from trainwright.base.text import did_you_mean
+from trainwright.base.text import any_of, did_you_mean, near_names
 from trainwright.registry.forwarding import passed_on
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -65,6 +65,8 @@ def wrong_arguments(
     for name in names:
         if name not in accepted and not arguments.is_open:
             near = did_you_mean(str(name), [a for a in accepted if a not in given])
+            if not near:  # a misspelt override stands beside what it was to override
+                near = any_of(near_names(name, [a for a in accepted if a in names], n=1, cutoff=0.8))
             text = f"unknown argument {name!r}.{near or _accepts(accepted)}"
             found.append(WrongArgument(name, "unknown", text, bool(near)))
     missing = [name for name, argument in arguments.by_name.items() if argument.is_required and name not in given]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainwright.base.text import any_of, near_names
+from trainwright.base.text import any_of, did_you_mean, near_names
 from trainwright.registry.scope import NOT_FOUND, canonical_scope, import_scope
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def unknown_name_message(registry: Registry, key: str) -> str:
     """
     lineage = list(registry._lineage())
     searched = " and its parent ".join(repr(r.scope) for r in lineage)
-    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{suggestion(registry, key)}"]
+    hint = suggestion(registry, key) or _not_in_module(key)
+    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{hint}"]
     scope = registry.split_scope_key(key)[0]
     failures: dict[str, str] = {}
     tried: list[str] = []
@@ -67,11 +68,18 @@ def suggestion(registry: Registry, key: str) -> str:
     own_scopes = {member.scope for member in registry._lineage()}
     spelled: dict[str, dict[str, None]] = {}
     for member in _tree(registry._get_root_registry()):
-        for name in member.module_dict:
+        for name in (*member.module_dict, *member._deferred):
             shown = name if member.scope in own_scopes else f"{member.scope}.{name}"
             spelled.setdefault(name, {})[shown] = None
     near = [shown for name in near_names(plain_key, spelled, n=4) for shown in spelled[name] if shown != key][:4]
     return any_of(near)
+
+
+def _not_in_module(path: str) -> str:
+    """For the path of something that a module, which the look-up has imported, does not have."""
+    module, _, name = path.replace(":", ".").rpartition(".")
+    found = sys.modules.get(module)
+    return f" The module {module!r} has no {name!r}.{did_you_mean(name, dir(found))}" if found is not None else ""
 
 
 def _tree(registry: Registry) -> Iterator[Registry]:

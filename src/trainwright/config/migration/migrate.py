@@ -16,7 +16,7 @@ __all__ = ["Migration", "Note", "migrate"]
 
 OLD_KEYS = frozenset(
     {
-        *("optimizer", "optimizer_config", "fp16", "lr_config", "momentum_config"),
+        *("optimizer", "optimizers", "optimizer_config", "fp16", "lr_config", "momentum_config"),
         *("runner", "total_epochs", "total_iters", "workflow", "resume_from"),
         *("data", "evaluation", "checkpoint_config", "log_config"),
         *("dist_params", "cudnn_benchmark", "deterministic"),

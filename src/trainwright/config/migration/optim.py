@@ -16,8 +16,11 @@ _NOW_AUTOMATIC = ("coalesce", "bucket_size_mb", "distributed")  # the old all-re
 
 
 def convert_optimizer(job: Job) -> None:
-    """Take `optimizer`, `optimizer_config` and `fp16`; put `optim_wrapper`."""
-    optimizer = job.take_dict("optimizer")
+    """Take `optimizer` (or `optimizers`, as MMEditing and MMGeneration had it), `optimizer_config` and `fp16`; put
+    `optim_wrapper`.
+    """
+    several = job.take_dict("optimizers") if job.old.get("optimizer") is None else None
+    optimizer = job.take_dict("optimizer") or several
     step = job.take_dict("optimizer_config")
     half = job.take("fp16")
     if optimizer is None:
@@ -52,8 +55,14 @@ def _several(job: Job, optimizers: Tree, step: Tree, half: Any) -> Tree:
         f"it has several optimizers ({', '.join(map(str, optimizers))}), each of which needs an optim wrapper.",
         "Register a constructor that builds an OptimWrapperDict, or name the one of the project's newer version.",
     )
-    wrappers = {name: {**shared, "optimizer": optimizer} for name, optimizer in optimizers.items()}
+    wrappers = {name: {**shared, **_wrapped(optimizer)} for name, optimizer in optimizers.items()}
     return {**wrappers, "constructor": "MultiOptimWrapperConstructor"}
+
+
+def _wrapped(optimizer: Any) -> Tree:
+    """One of several optimizers, its own parameter groups beside it."""
+    groups = moved(optimizer, ("paramwise_cfg", "constructor")) if isinstance(optimizer, dict) else {}
+    return {"optimizer": optimizer, **groups}
 
 
 def _step_options(job: Job, wrapper: Tree, step: Tree, half: Any) -> None:

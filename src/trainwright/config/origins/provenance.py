@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainwright.config.origins.lines import DictLines, Leaf, Lines, ListLines, Origin, child, merged
+from trainwright.config.origins.lines import UNKNOWN, DictLines, Leaf, Lines, ListLines, Origin, child, merged
 from trainwright.config.origins.source import SCOPE_KEY, source_lines
 from trainwright.config.origins.statements import parse
 from trainwright.config.reading.document import BASE_KEY
@@ -18,11 +18,17 @@ __all__ = ["Origin", "origins", "references", "trace"]
 _CHANGING = frozenset({"update", "merge", "append", "extend", "insert", "pop", "setdefault", "clear", "remove"})
 
 
-def trace(source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...]) -> Origin | None:
+IN_CODE = Origin(None, None, "override", "set in code")
+
+
+def trace(
+    source: SourceFile | None, overrides: Sequence[Override], keys: tuple[Any, ...], value: Any = UNKNOWN
+) -> Origin | None:
     """What set the value at `keys` of the final tree, None where that is not known.
 
     A value that was taken over from a variable or a base has the line where it was written. A container has the line
-    where it was created, though others may have changed items of it.
+    where it was created, though others may have changed items of it. Where `value` is given and the files have another
+    literal in its place, it was set by code since.
     """
     try:
         node: Lines | None = _final_lines(source, overrides)
@@ -30,7 +36,15 @@ def trace(source: SourceFile | None, overrides: Sequence[Override], keys: tuple[
             node = None if node is None else _step(node, key)
     except (RecursionError, TypeError):  # nested too deep; a key that cannot be one
         return None
-    return None if node is None or not keys else node.origin
+    return None if node is None or not keys else _origin(node, value)
+
+
+def _origin(node: Lines, value: Any) -> Origin:
+    written = node.constant if isinstance(node, Leaf) else UNKNOWN
+    if value is UNKNOWN or written is UNKNOWN or value is written:
+        return node.origin
+    is_same = type(value) is type(written) and (value == written or value != value)  # NaN differs from itself
+    return node.origin if is_same else IN_CODE
 
 
 def origins(
@@ -53,7 +67,7 @@ def _leaves(
     elif isinstance(value, (list, tuple)):
         pairs = list(enumerate(value))
     if not pairs:
-        yield keys, value, None if node is None else node.origin
+        yield keys, value, None if node is None else _origin(node, value)
     for key, item in pairs:
         yield from _leaves(item, None if node is None else _step(node, key), (*keys, key))
 

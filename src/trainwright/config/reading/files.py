@@ -22,7 +22,7 @@ from trainwright.config.sources import Base, SourceFile
 
 DEPRECATION_KEY = "_deprecation_"
 ALL_SUFFIXES = (".py", *SUFFIXES)
-MAX_ITEMS = 150_000  # of a file that is not run, more than any in use holds; a copy takes a fraction of a second
+MAX_ITEMS = 100_000  # of a file that is not run, more than any in use holds; a copy takes a fraction of a second
 
 
 class ReadOptions(NamedTuple):

@@ -242,7 +242,7 @@ class _Evaluator:
         return handler(node)
 
     def _of_Constant(self, node: ast.Constant) -> Any:
-        if isinstance(node.value, str) and MARKER.search(node.value):
+        if self._base_keys and isinstance(node.value, str) and MARKER.search(node.value):
             return self._joined(
                 node, [self._piece(part, i % 2 == 1, node) for i, part in enumerate(MARKER.split(node.value))]
             )
@@ -261,7 +261,7 @@ class _Evaluator:
 
     def _of_Name(self, node: ast.Name) -> Any:
         match = MARKER.fullmatch(node.id)
-        if match:
+        if match and self._base_keys:
             return self._marked(match[1], node)
         if node.id in self._names:
             return self._names[node.id]

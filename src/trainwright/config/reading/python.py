@@ -29,8 +29,10 @@ from trainwright.config.reading.syntax import (
     changes_base,
     drop_bases,
     has_import_syntax,
+    is_base_assignment,
     plan_imports,
     plan_text_imports,
+    statements,
 )
 from trainwright.config.sources import Syntax
 
@@ -147,6 +149,7 @@ def _parse_tree(text: str, path: str, lazy_import: bool | None) -> PyDocument:
     is_import = lazy_import if lazy_import is not None else bases is None and has_import_syntax(module)
     if not is_import:
         requests = [] if bases is None else _requested(bases.value, path, bases.lineno)
+        _refuse_other_bases(module, path)
         plan = ImportPlan() if lazy_import is False else plan_text_imports(module, path)
         drop_bases(module)
         return _document(module, path, "text", requests, plan)
@@ -155,6 +158,20 @@ def _parse_tree(text: str, path: str, lazy_import: bool | None) -> PyDocument:
         raise ConfigError(message, path, bases.lineno)
     plan = plan_imports(module, path)
     return _document(module, path, "import", plan.requests, plan)
+
+
+def _refuse_other_bases(module: ast.Module, path: str) -> None:
+    """A `_base_` that is not assigned at the margin would be passed over."""
+    for node in statements(module):
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        named = any(isinstance(target, ast.Name) and target.id == BASE_KEY for target in targets)
+        if named and not (node in module.body and is_base_assignment(node)):
+            raise ConfigError(
+                f"{BASE_KEY} is read before the file runs, and stands for what was inherited while it does: assign it "
+                f"once, at the left margin, as in {BASE_KEY} = ['./base.py']",
+                path,
+                node.lineno,
+            )
 
 
 def parse_marked(text: str, path: str, base_keys: list[str], lazy_import: bool | None) -> PyDocument:

@@ -44,6 +44,11 @@ def substitute(
     if environment:
         _substitute_environment(result, filename, os.environ if trusted else {})
 
+    taken = MARKER.search(result.text)
+    if taken is not None and _BASE.search(result.text) is not None:
+        lineno = result.text.count("\n", 0, taken.start()) + 1
+        raise ConfigError(f"{taken[0]} is what {{{{ _base_ }}}} becomes here: use another word", filename, lineno)
+
     def marker(match: re.Match[str]) -> str:
         result.base_keys.append(match[1])
         return f"__tw_base_{len(result.base_keys) - 1}__"

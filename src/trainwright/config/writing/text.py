@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Set
 from datetime import date, time, timedelta
+from enum import Enum
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -17,6 +20,7 @@ WIDTH = 100
 _INDENT = 4
 # Names that the text itself calls: a key of this name must not be assigned before the last use.
 _USED_NAMES = frozenset({"dict", "set", "frozenset", "float", "complex", "slice", "range", "globals"})
+_HUGE = 10**600  # from here on Python may refuse to write or read a number with all its digits
 
 
 def format_config(tree: dict[Any, Any], imported: Set[str] = frozenset(), wrap: bool = True) -> str:
@@ -48,7 +52,8 @@ def format_config(tree: dict[Any, Any], imported: Set[str] = frozenset(), wrap: 
             lines.append(f"globals().update({writer.write(awkward, 0, 18, '')})")
     except RecursionError as error:
         raise ConfigError("the config contains itself, or is nested too deep, so it cannot be written") from error
-    head = ["# Not plain data, written by name:", *(f"#   {note}" for note in writer.notes)] if writer.notes else []
+    notes = [f"#   {_plain_line(note)}" for note in writer.notes]
+    head = ["# Not plain data, written by name:", *notes] if notes else []
     imported_lines = [*imports.lines(), ""] if imports.lines() else []
     return "".join(f"{line}\n" for line in [*head, *imported_lines, *lines])
 
@@ -58,7 +63,11 @@ def format_data(tree: Mapping[Any, Any], suffix: str) -> str:
     lists and text keys.
     """
     if suffix == ".json":
-        return json.dumps(_plain_data(tree, keep=False), indent=2, ensure_ascii=False) + "\n"
+        data = _plain_data(tree, keep=False)
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        if not _is_unicode(text):
+            text = json.dumps(data, indent=2)
+        return OPENING.sub(lambda match: "{\\u007b" + match[0][2:], text) + "\n"
     from trainwright.config.yaml_tags import write
 
     return write(_plain_data(tree, keep=True))
@@ -78,9 +87,16 @@ def quote(text: str) -> str:
     literal = str.__repr__(text)
     if literal[0] == "'" and '"' not in text:
         literal = f'"{literal[1:-1]}"'
-    if OPENING.search(literal):
-        literal = literal.replace("{{", "{\\x7b")
-    return literal
+    return _unsubstituted(literal)
+
+
+def _unsubstituted(literal: str) -> str:
+    return literal.replace("{{", "{\\x7b") if OPENING.search(literal) else literal
+
+
+def _plain_line(text: str) -> str:
+    """`text` as it may stand in a comment: in one line, and nothing to substitute in it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text).replace("{{", "{ {")
 
 
 class _Writer:
@@ -98,7 +114,8 @@ class _Writer:
         inner = indent + _INDENT
         parts = []
         for label, key, item in pairs:
-            parts.append(label + self.write(item, inner, inner + len(label) + 1, f"{path}.{key}" if path else str(key)))
+            name = key if isinstance(key, str) else label[:-2] or str(key)
+            parts.append(label + self.write(item, inner, inner + len(label) + 1, f"{path}.{name}" if path else name))
         flat = opening + ", ".join(parts) + ("," if opening == "(" and len(parts) == 1 else "") + closing
         if not parts or not self._width or (used + len(flat) <= self._width and "\n" not in flat):
             return flat
@@ -136,6 +153,15 @@ class _Writer:
         if isinstance(value, _DATES):
             name = self._imports.root(LazyObject("datetime"))
             return repr(value).replace("datetime.", f"{name}.")
+        if isinstance(value, os.PathLike) and type(value).__module__.partition(".")[0] == "pathlib":
+            pure = type(value).__name__
+            name = self._imports.root(LazyObject("pathlib", pure if pure.startswith("Pure") else "Path"))
+            return f"{name}({quote(str(value))})"
+        if type(value) is partial:
+            name = self._imports.root(LazyObject("functools", "partial"))
+            return self._call(name, (value.func, *value.args), value.keywords)
+        if isinstance(value, Enum) and is_name(value.name) and self._imports.can_import(type(value)):
+            return f"{self._imports.reference(type(value))}.{value.name}"
         if self._imports.can_import(value):
             return self._imports.reference(value)
         kind_name = "class" if isinstance(value, type) else "function" if callable(value) else type(value).__name__
@@ -148,11 +174,13 @@ class _Writer:
         source = self._lazy(value._source)
         if value._call is None:
             return f"{source}.{value._imported}"
-        args, kwargs = value._call
+        return self._call(source, *value._call)
+
+    def _call(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         named = [f"{name}={self._flat(item)}" for name, item in kwargs.items() if is_name(name)]
         others = {name: item for name, item in kwargs.items() if not is_name(name)}
         parts = [*map(self._flat, args), *named, *([f"**{self._flat(others)}"] if others else [])]
-        return f"{source}({', '.join(parts)})"
+        return f"{function}({', '.join(parts)})"
 
 
 def _int(value: int) -> str:
@@ -160,6 +188,11 @@ def _int(value: int) -> str:
         return int.__repr__(value)
     except ValueError:  # more digits than Python likes to write out
         return hex(value)
+
+
+def integer(value: int) -> str:
+    """A literal of `value`, which may have more digits than Python writes in decimal."""
+    return int.__repr__(value) if -_HUGE < value < _HUGE else hex(value)
 
 
 def _float(value: float) -> str:
@@ -173,7 +206,9 @@ def _complex(value: complex) -> str:
 
 _DATES = (date, time, timedelta)  # a datetime is a date
 _LEAVES: tuple[tuple[Any, Callable[[Any], str]], ...] = (
-    ((bool, type(None), bytes, range), repr),
+    ((bool, type(None)), repr),
+    (bytes, lambda value: _unsubstituted(bytes.__repr__(value))),
+    (range, lambda value: f"range({integer(value.start)}, {integer(value.stop)}, {integer(value.step)})"),
     (type(...), lambda _: "..."),
     (str, quote),
     (int, _int),
@@ -187,11 +222,12 @@ _LEAVES: tuple[tuple[Any, Callable[[Any], str]], ...] = (
 def _plain_data(value: Any, keep: bool) -> Any:
     """`value` in the types of YAML (`keep`) or JSON."""
     if value is None or isinstance(value, (bool, str)):
-        return value if value is None or isinstance(value, bool) else str(value)
+        return value if value is None or isinstance(value, bool) else _plain_text(value, keep)
     if isinstance(value, (int, float)):
-        return int(value) if isinstance(value, int) else float(value)
+        return _number(value, keep)
     if isinstance(value, Mapping):
-        return {_plain_data(k, keep): _plain_data(v, keep) for k, v in value.items()}
+        pairs = dict.items(value) if isinstance(value, dict) else value.items()
+        return {_plain_key(k, keep): _plain_data(v, keep) for k, v in pairs}
     if isinstance(value, (set, frozenset)):
         items = sorted((_plain_data(item, keep) for item in value), key=repr)
         return set(items) if keep else items
@@ -201,3 +237,30 @@ def _plain_data(value: Any, keep: bool) -> Any:
     if keep and isinstance(value, (slice, bytes, date)):
         return value
     return dotted_name(value)
+
+
+def _plain_key(key: Any, keep: bool) -> Any:
+    if not keep and not isinstance(key, (str, bool, int, float, type(None))):
+        return dotted_name(key)
+    if isinstance(key, frozenset):
+        raise ConfigError(f"YAML has no sets as keys, but the config has {key!r}: dump it as .py")
+    return _plain_data(key, keep)
+
+
+def _plain_text(value: str, keep: bool) -> str:
+    if keep and not _is_unicode(value):
+        raise ConfigError(f"YAML cannot hold {value!r}, which is no valid Unicode: dump the config as .py or .json")
+    return str.__str__(value)
+
+
+def _number(value: float, keep: bool) -> float:
+    if not isinstance(value, int):
+        return float(value)
+    if not keep and not -_HUGE < value < _HUGE:
+        raise ConfigError(f"JSON cannot hold a number of {value.bit_length()} bits: dump the config as .py or .yaml")
+    return int(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a file can hold it: half of a surrogate pair is no character."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
