@@ -1,4 +1,4 @@
-"""From a collated batch to what the model's forward takes: here only the copy to the device."""
+"""From a collated batch to what the model's forward takes: on the device, normalised, in one tensor."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.model.utils import stack_batch
 from trainwright.registry import MODELS
 
 
@@ -18,6 +21,8 @@ class BaseDataPreprocessor(nn.Module):
     `non_blocking`: copy from pinned memory without waiting. Normalisation, padding and stacking belong into a subclass
     that overrides ``forward``.
     """
+
+    copies_ahead: Any = None  # where the strategy begins the copies to the device while the batch before is computed on
 
     def __init__(self, non_blocking: bool | None = False) -> None:
         super().__init__()
@@ -41,7 +46,8 @@ class BaseDataPreprocessor(nn.Module):
         if kind is torch.Tensor:
             if data.is_cpu if self._is_cpu else data.device == self._device:
                 return data
-            return data.to(self._device, non_blocking=self._non_blocking)
+            copy = None if self.copies_ahead is None else self.copies_ahead.take(data)
+            return data.to(self._device, non_blocking=self._non_blocking) if copy is None else copy
         if kind is dict or kind is tuple or kind is list:
             if self._is_cpu:
                 for value in data.values() if kind is dict else data:
@@ -73,3 +79,108 @@ class BaseDataPreprocessor(nn.Module):
         self._device = fn(torch.empty(0, device=self._device)).device
         self._is_cpu = self._device.type == "cpu"
         return self
+
+
+@MODELS.register_module()
+class ImgDataPreprocessor(BaseDataPreprocessor):
+    """Makes one float tensor (N, C, H, W) of the images under ``inputs``: a list of (C, H, W), or (N, C, H, W).
+
+    In this order: the copy to the device, the order of the channels (`bgr_to_rgb`, `rgb_to_bgr`), ``(x - mean) / std``
+    with one value or three, and padding at the right and the bottom with `pad_value`, to the largest image of the
+    batch and to a multiple of `pad_size_divisor`. ``data_samples`` is None where the batch has none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float | int] | None = None,
+        std: Sequence[float | int] | None = None,
+        pad_size_divisor: int = 1,
+        pad_value: float | int = 0,
+        bgr_to_rgb: bool = False,
+        rgb_to_bgr: bool = False,
+        non_blocking: bool | None = False,
+    ) -> None:
+        super().__init__(non_blocking)
+        if bgr_to_rgb and rgb_to_bgr:
+            raise ConfigError(
+                "ImgDataPreprocessor has both bgr_to_rgb and rgb_to_bgr: each of them turns the channels around, so "
+                "set one of them, or none."
+            )
+        if (mean is None) != (std is None):
+            given, lacking = ("mean", "std") if std is None else ("std", "mean")
+            raise ConfigError(
+                f"ImgDataPreprocessor has {given} and no {lacking}: give both to normalise, or none. mean=[0.0] "
+                "and std=[1.0] change nothing."
+            )
+        if pad_size_divisor < 1:
+            raise ConfigError(f"ImgDataPreprocessor: pad_size_divisor must be at least 1, got {pad_size_divisor!r}.")
+        self._enable_normalize = mean is not None
+        if mean is not None and std is not None:
+            self.register_buffer("mean", _channels("mean", mean), persistent=False)
+            self.register_buffer("std", _channels("std", std), persistent=False)
+        self._channel_conversion = rgb_to_bgr or bgr_to_rgb
+        self.pad_size_divisor = pad_size_divisor
+        self.pad_value = pad_value
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        """`data`, a dict with ``inputs``, as the model takes it."""
+        data = self.cast_data(data)
+        inputs = data.get("inputs") if isinstance(data, dict) else None
+        if isinstance(inputs, Tensor):
+            data["inputs"] = self._one_tensor(inputs)
+        elif isinstance(inputs, (list, tuple)) and inputs and all(isinstance(image, Tensor) for image in inputs):
+            images = [self._normalized(image, n) for n, image in enumerate(inputs)]
+            data["inputs"] = stack_batch(images, self.pad_size_divisor, self.pad_value)
+        else:
+            found = f"{type(data).__name__}: {sorted(data)}" if isinstance(data, dict) else type(data).__name__
+            held = f", whose inputs are {type(inputs).__name__}" if inputs is not None else ""
+            raise ConfigTypeError(
+                f"{type(self).__name__} takes a dict with a tensor, or a list of tensors, under 'inputs', got "
+                f"{found}{held}. The collate_fn of the loader and the last transform make it."
+            )
+        data.setdefault("data_samples", None)
+        return data
+
+    def _one_tensor(self, images: Tensor) -> Tensor:
+        if images.dim() != 4:
+            raise DataError(
+                f"{type(self).__name__}: inputs of one tensor must be (N, C, H, W), got {tuple(images.shape)}. For one "
+                "image a sample, of any size, collate with pseudo_collate."
+            )
+        images = self._normalized(images, None)
+        height, width = images.shape[2:]
+        below, right = -height % self.pad_size_divisor, -width % self.pad_size_divisor
+        return F.pad(images, (0, right, 0, below), "constant", self.pad_value) if below or right else images
+
+    def _normalized(self, image: Tensor, n: int | None) -> Tensor:
+        """Image `n` of a list, (C, H, W), or all in one tensor, with its channels in order, as float, normalised."""
+        channel = 1 if n is None else 0
+        if self._channel_conversion:
+            if image.dim() <= channel or image.shape[channel] != 3:
+                raise DataError(_not_three("bgr_to_rgb and rgb_to_bgr turn three channels around", image, n))
+            image = image.flip(channel)
+        image = image.float()
+        if not self._enable_normalize:
+            return image
+        if len(self.mean) == 3 and (image.dim() != channel + 3 or image.shape[channel] != 3):
+            raise DataError(_not_three("mean has three values", image, n))
+        return (image - self.mean).div_(self.std)
+
+
+def _channels(name: str, values: Any) -> Tensor:
+    """(1, 1, 1) or (3, 1, 1), float."""
+    if isinstance(values, str) or not hasattr(values, "__len__") or len(values) not in (1, 3):
+        raise ConfigError(
+            f"ImgDataPreprocessor: {name} must be a list of one value, for all channels, or of three, got {values!r}."
+        )
+    if name == "std" and 0 in values:
+        raise ConfigError(f"ImgDataPreprocessor: std is divided by and must not be 0, got {values!r}.")
+    return torch.tensor(values).view(-1, 1, 1)
+
+
+def _not_three(why: str, image: Tensor, n: int | None) -> str:
+    which = "inputs have" if n is None else f"image {n} of the batch has"
+    return f"ImgDataPreprocessor: {why}, but {which} the shape {tuple(image.shape)}, whose channels are not three."

@@ -26,7 +26,7 @@ FUNCTIONS = Registry("function", locations=_DATA)
 
 MODELS = Registry("model", build_func=build_model_from_cfg, locations=_MODEL)
 MODEL_WRAPPERS = Registry("model_wrapper", locations=_MODEL)
-WEIGHT_INITIALIZERS = Registry("weight initializer", locations=_MODEL)
+WEIGHT_INITIALIZERS = Registry("weight initializer", locations=[*_MODEL, "trainwright.checkpoint"])
 
 OPTIMIZERS = Registry("optimizer", locations=_OPTIM)
 OPTIM_WRAPPERS = Registry("optim_wrapper", locations=_OPTIM)

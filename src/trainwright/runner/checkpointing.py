@@ -128,6 +128,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         with bringup.scoped(self):  # val() or the user may ask before train() has built what the state belongs to
             bringup.build_training(self)
 
+        self._resume = self._resume or filename  # hooks ask whether what they are shown is resumed
+
         def check(tree: dict[str, Any]) -> None:
             if not isinstance(tree.get("meta"), dict) or "iter" not in tree["meta"] or "state_dict" not in tree:
                 keys = ", ".join(map(str, tree))[:200]

@@ -73,7 +73,11 @@ KEYS: tuple[Key, ...] = (
 NAMES = tuple(key.name for key in KEYS)
 
 # Keys of a config file that no argument of Runner has, and that something else reads.
-OTHER_KEYS = ("custom_imports", "runner_type", "model_wrapper_cfg", "vis_backends", "tta_model", "tta_pipeline")
+SURGERY_KEYS = ("activation_checkpointing", "efficient_conv_bn_eval")
+OTHER_KEYS = (
+    *("custom_imports", "runner_type", "model_wrapper_cfg", "vis_backends", "tta_model", "tta_pipeline"),
+    *SURGERY_KEYS,
+)
 
 _WORDS: dict[type, str] = {
     dict: "a dict",
