@@ -27,6 +27,9 @@ from common import LOG_EVERY, WARMUP, Batches, make_model, make_optimizer
 PACKAGES = {
     "bare": "torch",
     "trainwright": "trainwright",
+    "trainwright-fused": "trainwright",
+    "bare-accumulating": "torch",
+    "trainwright-accumulating": "trainwright",
     "ignite": "ignite",
     "fabric": "lightning",
     "accelerate": "accelerate",
@@ -50,7 +53,23 @@ def bare(iterations: int, folder: str) -> Batches:
     return loader
 
 
-def _config_first(package: str, iterations: int, folder: str) -> Batches:
+def bare_accumulating(iterations: int, folder: str) -> Batches:
+    """A loop written by hand that steps once in four batches, and clips."""
+    model, loader = make_model(), Batches(iterations)
+    optimizer = make_optimizer(model)
+    for index, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        (loss / 4).backward()
+        if (index + 1) % 4 == 0:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        if (index + 1) % LOG_EVERY == 0:
+            logging.info("%d %f", index + 1, loss.item())
+    return loader
+
+
+def _config_first(package: str, iterations: int, folder: str, **optim_wrapper: Any) -> Batches:
     """Trainwright and MMEngine: the same call, all six default hooks."""
     base = importlib.import_module(f"{package}.model").BaseModel
     runner_class = importlib.import_module(f"{package}.runner").Runner
@@ -70,7 +89,7 @@ def _config_first(package: str, iterations: int, folder: str) -> Batches:
         work_dir=folder,
         train_dataloader=loader,
         train_cfg={"by_epoch": False, "max_iters": iterations},
-        optim_wrapper={"optimizer": make_optimizer(model)},
+        optim_wrapper={"optimizer": make_optimizer(model), **optim_wrapper},
         default_hooks={
             "logger": {"type": "LoggerHook", "interval": LOG_EVERY},
             "checkpoint": {"type": "CheckpointHook", "interval": 10**9, "by_epoch": False},
@@ -85,6 +104,16 @@ def _config_first(package: str, iterations: int, folder: str) -> Batches:
 def trainwright(iterations: int, folder: str) -> Batches:
     """This engine."""
     return _config_first("trainwright", iterations, folder)
+
+
+def trainwright_fused(iterations: int, folder: str) -> Batches:
+    """This engine with the fused form of the optimizer's step."""
+    return _config_first("trainwright", iterations, folder, fused="auto")
+
+
+def trainwright_accumulating(iterations: int, folder: str) -> Batches:
+    """This engine with four batches a step, and clipping."""
+    return _config_first("trainwright", iterations, folder, accumulative_counts=4, clip_grad={"max_norm": 1.0})
 
 
 def mmengine(iterations: int, folder: str) -> Batches:
@@ -215,6 +244,9 @@ def lightning(iterations: int, folder: str) -> Batches:
 ENGINES: dict[str, Callable[[int, str], Batches]] = {
     "bare": bare,
     "trainwright": trainwright,
+    "trainwright-fused": trainwright_fused,
+    "bare-accumulating": bare_accumulating,
+    "trainwright-accumulating": trainwright_accumulating,
     "ignite": ignite,
     "fabric": fabric,
     "accelerate": accelerate,

@@ -18,6 +18,10 @@ from pathlib import Path
 from common import LOG_EVERY, WARMUP, print_table
 from engines import ENGINES, PACKAGES
 
+# Rows that are asked for by a flag. The accumulating ones are compared with each other.
+FUSED = ("trainwright-fused",)
+ACCUMULATING = ("bare-accumulating", "trainwright-accumulating")
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
 
@@ -72,18 +76,15 @@ def rounds(
 
 def report(times: dict[str, list[float]], versions: dict[str, str]) -> None:
     """Print the table, the least overhead first."""
-    bare = times["bare"]
-    over = {
-        name: statistics.median(value - base for value, base in zip(values, bare, strict=True))
-        for name, values in times.items()
-    }
+    over, ratios = {}, {}
+    for name, values in times.items():
+        base = times["bare-accumulating" if name in ACCUMULATING and "bare-accumulating" in times else "bare"]
+        over[name] = statistics.median(value - other for value, other in zip(values, base, strict=True))
+        ratios[name] = statistics.median(value / other for value, other in zip(values, base, strict=True))
     rows = []
-    for name in sorted(over, key=lambda name: (name != "bare", over[name])):
-        typical, ratio = (
-            statistics.median(times[name]),
-            statistics.median(value / base for value, base in zip(times[name], bare, strict=True)),
-        )
-        extra = "" if name == "bare" else f"{over[name]:+.0f}"
+    for name in sorted(over, key=lambda name: (name in ACCUMULATING, not name.startswith("bare"), over[name])):
+        typical, ratio = statistics.median(times[name]), ratios[name]
+        extra = "" if name.startswith("bare") else f"{over[name]:+.0f}"
         rows.append([name, versions[name], f"{typical:.0f}", extra, f"{ratio:.2f}"])
     print_table(["engine", "version", "us/iteration", "us over bare", "ratio to bare"], rows)
 
@@ -94,10 +95,16 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="interpreter that has the other engines installed")
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated; bare is always measured")
+    plain = [name for name in ENGINES if name not in (*FUSED, *ACCUMULATING)]
+    parser.add_argument("--engines", default=",".join(plain), help="comma-separated; bare is always measured")
+    parser.add_argument("--fused", action="store_true", help="also Trainwright with the optimizer's fused step")
+    parser.add_argument(
+        "--accumulate", action="store_true", help="also four batches a step with clipping, beside the same by hand"
+    )
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     options = parser.parse_args()
-    wanted = ["bare", *[name for name in options.engines.split(",") if name != "bare"]]
+    more = [*(FUSED if options.fused else ()), *(ACCUMULATING if options.accumulate else ())]
+    wanted = list(dict.fromkeys(["bare", *options.engines.split(","), *more]))
     unknown = [name for name in wanted if name not in ENGINES]
     if unknown:
         parser.error(f"no engine {unknown[0]!r}; there are: {', '.join(ENGINES)}")

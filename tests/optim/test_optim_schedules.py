@@ -302,14 +302,15 @@ def test_conversion_from_epochs():
     assert (steps.milestones, steps.end, steps.gamma) == ([14, 21], 63, 0.5)
 
 
-@pytest.mark.parametrize("row", SCHEDULES)
+@pytest.mark.parametrize("row", [row for row in SCHEDULES if row != "OneCycleMomentum"])
 @pytest.mark.parametrize(("suffix", "leading"), [("LR", 1), ("Momentum", 1), ("ParamScheduler", 2)])
 def test_three_names_a_row(row, suffix, leading):
-    cls = getattr(optim, row + suffix)
-    assert PARAM_SCHEDULERS.get(row + suffix) is cls
-    assert cls.schedule is SCHEDULES[row]
+    name = row + suffix
+    cls, schedule = getattr(optim, name), SCHEDULES.get(name, SCHEDULES[row])
+    assert PARAM_SCHEDULERS.get(name) is cls
+    assert cls.schedule is schedule
     names = list(inspect.signature(cls).parameters)
-    assert names == ["optimizer", "param_name"][:leading] + list(SCHEDULES[row].arguments)
+    assert names == ["optimizer", "param_name"][:leading] + list(schedule.arguments)
 
 
 def test_build_by_name():

@@ -80,12 +80,46 @@ def test_what_concerns_one_loss_is_refused(parts, method):
         getattr(make(parts), method)(torch.ones(()))
 
 
-@pytest.mark.parametrize("method", ["step", "zero_grad"])
+@pytest.mark.parametrize("method", ["step", "gradient_scale"])
 def test_stepping_is_refused(parts, method):
     with pytest.raises(
         NotImplementedError, match=re.escape(f"call optim_wrapper['generator'].{method}(...) in the model")
     ):
         getattr(make(parts), method)()
+
+
+def test_zero_grad_drops_the_gradients_of_all(parts):
+    wrappers = make(parts)
+    parts["critic"](parts["generator"](torch.ones(1, 3))).sum().backward()
+    wrappers.zero_grad(set_to_none=False)
+    assert [torch.count_nonzero(p.grad).item() for p in parts.parameters()] == [0, 0, 0, 0]
+    wrappers.zero_grad()
+    assert [p.grad for p in parts.parameters()] == [None] * 4
+
+
+def test_each_steps_at_its_own_pace(parts):
+    """The critic in every iteration, four of them a step; the generator in every third."""
+    wrappers = OptimWrapperDict(
+        generator=OptimWrapper(torch.optim.SGD(parts["generator"].parameters(), lr=0.1)),
+        critic=OptimWrapper(torch.optim.SGD(parts["critic"].parameters(), lr=0.1), accumulative_counts=4),
+    )
+    moved = []
+    for n in range(12):
+        before = [parts[name].weight.detach().clone() for name in ("generator", "critic")]
+        wrappers["critic"].update_params(parts["critic"](torch.ones(1, 3)).square().sum())
+        if n % 3 == 2:
+            wrappers["generator"].update_params(parts["generator"](torch.ones(1, 3)).square().sum())
+        moved.append(
+            [not torch.equal(parts[m].weight, w) for m, w in zip(("generator", "critic"), before, strict=True)]
+        )
+    assert moved == [[n % 3 == 2, n % 4 == 3] for n in range(12)]
+    assert (wrappers["generator"].inner_count, wrappers["critic"].inner_count) == (4, 12)
+
+
+def test_an_unknown_name(parts):
+    message = "there is no optim wrapper 'critik' here, there are generator, critic. Did you mean 'critic'?"
+    with pytest.raises(KeyError, match=re.escape(message)):
+        make(parts)["critik"]
 
 
 def test_one_count_is_refused(parts):

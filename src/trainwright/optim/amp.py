@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
@@ -30,21 +29,20 @@ class AmpOptimWrapper(OptimWrapper):
     GradScaler reads once a step, on the host, whether a gradient overflowed, unless the optimizer is a fused one.
 
     ``use_fsdp``: take the scaler that agrees on overflow between the ranks of ``FullyShardedDataParallel``.
+
+    The other arguments, ``optimizer`` among them, are those of :class:`OptimWrapper`.
     """
+
+    valid_dtypes = tuple(_DTYPES)
 
     def __init__(
         self,
         loss_scale: str | float | dict[str, Any] = "dynamic",
         dtype: str | torch.dtype | None = None,
         use_fsdp: bool = False,
-        *,
-        optimizer: Optimizer,
-        accumulative_counts: int = 1,
-        clip_grad: dict[str, Any] | None = None,
-        grad_sync: Callable[[bool], AbstractContextManager[Any]] | None = None,
-        clip_grads: Callable[..., Tensor | None] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(optimizer, accumulative_counts, clip_grad, grad_sync=grad_sync, clip_grads=clip_grads)
+        super().__init__(**kwargs)
         self.cast_dtype = _checked_dtype(dtype)
         device = self._device_type()
         effective = torch.get_autocast_dtype(device) if self.cast_dtype is None else self.cast_dtype
@@ -72,6 +70,10 @@ class AmpOptimWrapper(OptimWrapper):
             self._clip_grad()
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update(self._scale_update_param)
+
+    def gradient_scale(self) -> float:
+        """The loss scale. Reads the device."""
+        return float(self.loss_scaler.get_scale())
 
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`OptimWrapper.state_dict`, and ``loss_scaler``, which is empty where nothing is scaled."""

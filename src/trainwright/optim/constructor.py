@@ -14,8 +14,10 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.lazy import LazyObject
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
+from trainwright.optim.freezing import freeze, matched_name, only_freezes
 from trainwright.optim.wrapper import BaseOptimWrapper
 from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
@@ -32,8 +34,10 @@ class DefaultOptimWrapperConstructor:
 
     Without ``paramwise_cfg`` all parameters form one group. With it each parameter gets a group of its own:
 
-    - ``custom_keys``: ``{part of a parameter name: dict(lr_mult=, decay_mult=, and entries of the group)}``; the
-      longest key that a name contains decides, then the alphabet, and no rule below applies to that parameter
+    - ``custom_keys``: ``{part of a parameter name: dict(lr_mult=, decay_mult=, requires_grad=, and entries of the
+      group)}``; the longest key that a name contains decides, then the alphabet, and no rule below applies to that
+      parameter. ``requires_grad=False`` freezes it: it gets no gradient, no group and no state of the optimizer. What
+      else its module does goes on: a batch norm takes its statistics from the batches until it is in eval mode
     - ``bias_lr_mult``, ``bias_decay_mult``: biases outside norms and deformable convolutions
     - ``norm_decay_mult``: weights and biases of norms
     - ``dwconv_decay_mult``: depth-wise convolutions
@@ -42,8 +46,16 @@ class DefaultOptimWrapperConstructor:
     - ``bypass_duplicate``: take a parameter that several modules share once, instead of refusing it
     - ``allow_unmatched_keys``: warn of a custom key that no parameter name contains, instead of refusing it
 
-    A subclass overrides :meth:`add_params`; it may then give ``paramwise_cfg`` keys of its own.
+    A subclass overrides :meth:`add_params`; it may then give ``paramwise_cfg`` keys of its own, or name those that it
+    adds to the ones above in ``own_keys``.
     """
+
+    own_keys: tuple[str, ...] | None = ()  # None: any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "add_params" in vars(cls) and "own_keys" not in vars(cls):
+            cls.own_keys = None
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
         if not isinstance(optim_wrapper_cfg, dict):
@@ -65,11 +77,9 @@ class DefaultOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> BaseOptimWrapper:
         """Build the optimizer over ``model`` (a wrapper's ``module`` if it has one) and the optim wrapper around it."""
         model = getattr(model, "module", model)
-        if not any(p.requires_grad for p in model.parameters()):
-            raise ConfigError(
-                f"{type(model).__name__} has no parameter to train: it has none at all, or requires_grad is False for "
-                "all of them. Unfreeze a part of it"
-            )
+        if self.own_keys is not None:
+            self._check_keys(model)
+        freeze(model, self._custom_keys, self._custom_key)
         wrapper_cfg = {"type": "OptimWrapper", **self.optim_wrapper_cfg}
         optimizer_cfg = dict(self.optimizer_cfg)
         optimizer_cfg[self._params_argument()] = self._parameters(model)
@@ -102,7 +112,7 @@ class DefaultOptimWrapperConstructor:
             if key is None:
                 group.update(self._rules(module, name, prefix, param.ndim == 1, bool(is_dcn_module)))
             else:
-                group.update(self._custom(self.paramwise_cfg["custom_keys"][key]))
+                group.update(self._custom(self._custom_keys[key]))
             params.append(group)
             settings = {k: v for k, v in group.items() if k != "params"}
             if settings:
@@ -111,10 +121,14 @@ class DefaultOptimWrapperConstructor:
         for name, child in module.named_children():
             self.add_params(params, child, prefix=f"{prefix}.{name}" if prefix else name, is_dcn_module=is_dcn)
 
+    @property
+    def _custom_keys(self) -> dict[str, Any]:
+        keys: dict[str, Any] = self.paramwise_cfg.get("custom_keys", {})
+        return keys
+
     def _custom_key(self, full_name: str) -> str | None:
         """The custom key that decides for a parameter: longest first, then by alphabet."""
-        keys = self.paramwise_cfg.get("custom_keys", {})
-        matching = [key for key in keys if key in full_name]
+        matching = [key for key in self._custom_keys if key in full_name]
         return min(matching, key=lambda key: (-len(key), key)) if matching else None
 
     def _custom(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +137,7 @@ class DefaultOptimWrapperConstructor:
             group["lr"] = self.base_lr * settings.get("lr_mult", 1.0)
         if self.base_wd is not None:
             group["weight_decay"] = self.base_wd * settings.get("decay_mult", 1.0)
-        return {**group, **settings}
+        return {**group, **{key: value for key, value in settings.items() if key != "requires_grad"}}
 
     def _rules(self, module: nn.Module, name: str, prefix: str, flat: bool, is_dcn: bool) -> dict[str, Any]:
         """Settings of a parameter that no custom key names; later rules of one setting give way to earlier ones."""
@@ -157,24 +171,25 @@ class DefaultOptimWrapperConstructor:
         kind = self.optimizer_cfg["type"]
         with OPTIMIZERS.switch_scope_and_registry(self.optimizer_cfg.get("_scope_")) as registry:
             optimizer_class = registry.resolve(kind) if isinstance(kind, str) else kind
+            if isinstance(kind, LazyObject):
+                optimizer_class = kind.build()
         return next(iter(inspect.signature(optimizer_class).parameters), "params")
 
     def _parameters(self, model: nn.Module) -> Iterable[Any]:
         if not self.paramwise_cfg:
             return model.parameters()
-        own_rules = type(self).add_params is not DefaultOptimWrapperConstructor.add_params
-        if not own_rules:
-            self._check_keys(model)
+        if only_freezes(self.paramwise_cfg):
+            return (param for param in model.parameters() if param.requires_grad)
         params: list[dict[str, Any]] = []
         self.add_params(params, model)
-        if not own_rules:
+        if self.own_keys is not None:
             _check_duplicates(params, model)
         return params
 
     def _check_keys(self, model: nn.Module) -> None:
         names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        for key in self.paramwise_cfg.get("custom_keys", {}):
-            if any(key in f".{name}" for name in names):
+        for key in self._custom_keys:
+            if any(key in matched_name(name) for name in names):
                 continue
             parts = {".".join(name.split(".")[i:j]) for name in names for i in range(4) for j in range(i + 1, i + 4)}
             message = (
@@ -189,21 +204,16 @@ class DefaultOptimWrapperConstructor:
         """Refuse a paramwise_cfg of the wrong kind, and factors on a value that is not there."""
         if not isinstance(self.paramwise_cfg, dict):
             raise ConfigTypeError(f"paramwise_cfg must be a dict or None, got {self.paramwise_cfg!r}")
-        if type(self).add_params is DefaultOptimWrapperConstructor.add_params:
+        if self.own_keys is not None:
+            known = (*_KNOWN, *self.own_keys)
             for key in self.paramwise_cfg:
-                if key not in _KNOWN:
+                if key not in known:
                     raise ConfigError(
-                        f"paramwise_cfg has no setting {key!r}: it takes {', '.join(_KNOWN)}."
-                        f"{did_you_mean(key, _KNOWN)}"
+                        f"paramwise_cfg has no setting {key!r}: it takes {', '.join(known)}.{did_you_mean(key, known)}"
                     )
-        custom_keys = self.paramwise_cfg.get("custom_keys", {})
-        if not isinstance(custom_keys, dict) or not all(isinstance(value, dict) for value in custom_keys.values()):
-            raise ConfigTypeError(
-                "paramwise_cfg custom_keys must be a dict of dicts, such as {'backbone': dict(lr_mult=0.1)}, got "
-                f"{custom_keys!r}"
-            )
+        _check_custom_keys(self.paramwise_cfg.get("custom_keys", {}))
         used = {key for key, value in self.paramwise_cfg.items() if value is not None}
-        used.update(key for settings in custom_keys.values() for key in settings)
+        used.update(key for settings in self._custom_keys.values() for key in settings)
         for base, name, mults in (
             (self.base_lr, "lr", ("lr_mult", *_LR_MULTS)),
             (self.base_wd, "weight_decay", ("decay_mult", *_DECAY_MULTS)),
@@ -214,6 +224,19 @@ class DefaultOptimWrapperConstructor:
                     f"paramwise_cfg has {wanting[0]}, a factor on {name}, and the optimizer sets no {name}: write it "
                     f"out, optimizer=dict(type=..., {name}=...)"
                 )
+
+
+def _check_custom_keys(custom_keys: Any) -> None:
+    if not isinstance(custom_keys, dict) or not all(isinstance(value, dict) for value in custom_keys.values()):
+        raise ConfigTypeError(
+            "paramwise_cfg custom_keys must be a dict of dicts, such as {'backbone': dict(lr_mult=0.1)}, got "
+            f"{custom_keys!r}"
+        )
+    for key, settings in custom_keys.items():
+        if not isinstance(settings.get("requires_grad", True), bool):
+            raise ConfigTypeError(
+                f"requires_grad of custom_keys {key!r} must be True or False, got {settings['requires_grad']!r}"
+            )
 
 
 def _check_duplicates(params: list[dict[str, Any]], model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
-from trainwright.optim.schedules import INF, check_span
+from trainwright.optim.schedule_settings import INF, check_span
 from trainwright.optim.wrapper import BaseOptimWrapper
 from trainwright.optim.wrapper_dict import OptimWrapperDict
 
@@ -36,7 +37,7 @@ class _ParamScheduler:
         by_epoch: bool = True,
         verbose: bool = False,
     ) -> None:
-        _check_optimizer(optimizer, param_name)
+        check_optimizer(optimizer, param_name)
         check_span(begin, end, by_epoch)
         if not isinstance(last_step, int) or isinstance(last_step, bool) or last_step < -1:
             raise ConfigError(f"last_step must be a whole number of at least -1 (a fresh start), got {last_step!r}")
@@ -59,18 +60,42 @@ class _ParamScheduler:
     def step(self) -> None:
         """Count one epoch or iteration; within the span, set the values."""
         self._global_step += 1
+        self._meet_new_groups()
         name, groups = self.param_name, self.optimizer.param_groups
         if self.begin <= self._global_step < self.end:
             self.last_step += 1
             for group, value in zip(groups, self._get_value(), strict=False):
-                if isinstance(group[name], Tensor):
-                    group[name].fill_(value)
-                else:
-                    group[name] = value
+                self._set(group, value)
             if self.verbose:
                 for index, group in enumerate(groups):
                     self.print_value(True, index, group[name])
         self._last_value = [float(group[name]) for group in groups]
+
+    def _set(self, group: dict[str, Any], value: float) -> None:
+        if isinstance(group[self.param_name], Tensor):
+            group[self.param_name].fill_(value)
+        else:
+            group[self.param_name] = value
+
+    def _meet_new_groups(self) -> None:
+        """Schedule groups that were added to the optimizer since the last step: from now on they change by the same
+        factors as the others, as if this schedule had led to the values they came with. Those are their initial ones.
+        """
+        groups = self.optimizer.param_groups
+        n_known = len(self.base_values)
+        if len(groups) <= n_known:
+            return
+        check_optimizer(self.optimizer, self.param_name)
+        first = n_known - has_base_group(self.optimizer)  # the base settings stay last
+        for index in range(first, first + len(groups) - n_known):
+            self._insert_group(index, groups[index])
+
+    def _insert_group(self, index: int, group: dict[str, Any]) -> None:
+        value = group[self.param_name]
+        initial = group.setdefault(f"initial_{self.param_name}", value.clone() if isinstance(value, Tensor) else value)
+        self.base_values.insert(index, float(initial))
+        if self._last_value:
+            self._last_value.insert(index, math.nan)  # equals nothing: the group's start comes from its present value
 
     def get_last_value(self) -> list[float]:
         """The values of all groups after the last step."""
@@ -116,14 +141,24 @@ class MomentumSchedulerMixin:
                 group["momentum"] = group["betas"][0]
         super().__init__(optimizer, "momentum", *args, **kwargs)  # type: ignore[call-arg]
 
-    def step(self) -> None:
-        super().step()  # type: ignore[misc]
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        """As the scheduler behind this; with betas, the first of them follows."""
+        if self.use_betas:
+            for group in self.optimizer.param_groups:
+                group.setdefault("momentum", group["betas"][0])  # of a group that was added later
+        super().step(*args, **kwargs)  # type: ignore[misc]
         if self.use_betas:
             for group in self.optimizer.param_groups:
                 group["betas"] = (group["momentum"], *group["betas"][1:])
 
 
-def _check_optimizer(optimizer: Any, param_name: Any) -> None:
+def has_base_group(optimizer: Any) -> bool:
+    """Whether the last group only shows the base settings of a wrapper."""
+    return getattr(optimizer, "base_param_settings", None) is not None
+
+
+def check_optimizer(optimizer: Any, param_name: Any) -> None:
+    """Refuse what a scheduler of ``param_name`` cannot work on."""
     if isinstance(optimizer, OptimWrapperDict):
         raise ConfigTypeError(
             f"a scheduler steps one optimizer, and this OptimWrapperDict holds several ({', '.join(optimizer)}): build "

@@ -2,225 +2,220 @@
 
 from __future__ import annotations
 
-import inspect
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
 
 from torch.optim import Optimizer
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.base.text import did_you_mean
-from trainwright.optim.param_scheduler import LRSchedulerMixin, MomentumSchedulerMixin, _ParamScheduler
-from trainwright.optim.schedules import INF, REQUIRED, SCHEDULES, Schedule, check_span, is_number
+from trainwright.optim.param_scheduler import LRSchedulerMixin, MomentumSchedulerMixin, has_base_group
+from trainwright.optim.schedule_settings import per_group
+from trainwright.optim.table_scheduler import TableScheduler, shell
 from trainwright.optim.wrapper import BaseOptimWrapper
-from trainwright.registry import PARAM_SCHEDULERS
-
-_BASE_ARGUMENTS = ("begin", "end", "last_step", "by_epoch", "verbose")
-C = TypeVar("C", bound="type[_TableScheduler]")
 
 
-class _TableScheduler(_ParamScheduler):
-    """A scheduler whose values come from a row of the table.
-
-    The value is computed from the counter and the value that the span began with. Where something else changed it since
-    the last step (another scheduler by another counter, a hook), that change is kept: it counts as a factor.
-    """
-
-    schedule: ClassVar[Schedule]
-
-    def __init__(self, optimizer: BaseOptimWrapper | Optimizer, param_name: str, *args: Any, **kwargs: Any) -> None:
-        given = _bind(type(self), self.schedule, args, kwargs)
-        check_span(given["begin"], given["end"], given["by_epoch"])
-        self.__dict__.update(self.schedule.prepare(given))
-        self._start: list[float] = []
-        super().__init__(optimizer, param_name, **{name: given[name] for name in _BASE_ARGUMENTS})
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        begin: float = 0,
-        end: float = INF,
-        by_epoch: bool = True,
-        epoch_length: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Build from arguments that count epochs a scheduler that steps every iteration, ``epoch_length`` an epoch."""
-        if by_epoch is not True:
-            raise ConfigError(f"{cls.__name__}: only a scheduler with by_epoch=True can be converted, got {by_epoch!r}")
-        if not isinstance(epoch_length, int) or isinstance(epoch_length, bool) or epoch_length <= 0:
-            raise ConfigError(
-                f"{cls.__name__}: converting epochs to iterations needs epoch_length, the iterations an epoch, as a "
-                f"whole number above 0, got {epoch_length!r}"
-            )
-        for name in cls.schedule.in_epochs:
-            if kwargs.get(name) is not None:
-                kwargs[name] = _scaled(kwargs[name], epoch_length)
-        end = end if end == INF else int(end * epoch_length)
-        return cls(*args, begin=int(begin * epoch_length), end=end, by_epoch=False, **kwargs)
-
-    def _get_value(self) -> list[float]:
-        schedule, step, name = self.schedule, self.last_step, self.param_name
-        settings = [getattr(self, setting) for setting in schedule.factor_settings]
-        factor = schedule.factor(step, *settings)
-        present = [float(group[name]) for group in self.optimizer.param_groups]
-        if step == 0:
-            self._start = present
-        elif present != self._last_value:
-            before = schedule.factor(step - 1, *settings)
-            self._start = self._start_that_gives(present, before, factor)
-            if before == factor:
-                return present
-        floors = self._floors()
-        if floors is None:
-            values = [start * factor for start in self._start]
-        else:
-            values = [low + (start - low) * factor for start, low in zip(self._start, floors, strict=False)]
-        if factor == 0 and schedule.renews:
-            self._start = list(self.base_values)
-        return values
-
-    def _floors(self) -> list[float] | None:
-        schedule = self.schedule
-        if schedule.floor is None:
-            return None
-        return schedule.floor(self.base_values, *[getattr(self, setting) for setting in schedule.floor_settings])
-
-    def _start_that_gives(self, present: list[float], before: float, factor: float) -> list[float]:
-        """The start values from which the values before this step would have come to be the present ones."""
-        floors = self._floors() or [0.0] * len(present)
-        if before != 0:
-            return [low + (value - low) / before for value, low in zip(present, floors, strict=False)]
-        if self.schedule.renews and factor != 0:
-            triples = zip(self.base_values, present, floors, strict=False)
-            return [base + (value - low) / factor for base, value, low in triples]
-        return self._start or list(self.base_values)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As the base; also takes MMEngine's state, which holds milestones as a counter and no start values."""
-        super().load_state_dict(state_dict)
-        for name in self.schedule.factor_settings:
-            if isinstance(getattr(self, name), Mapping):
-                setattr(self, name, sorted(Counter(getattr(self, name)).elements()))
-        if "_start" not in state_dict:
-            self._last_value = []  # matches nothing: the next step takes the start from the present values
+def _put_ends(group: dict[str, Any], name: str, first: float, largest: float, last: float) -> None:
+    group.update({f"initial_{name}": first, f"max_{name}": largest, f"min_{name}": last})
 
 
-def _signature(schedule: Schedule, leading: tuple[str, ...]) -> inspect.Signature:
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind) for name in leading]
-    for name, default in schedule.arguments.items():
-        parameters.append(
-            inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is REQUIRED else default)
-        )
-    return inspect.Signature(parameters)
-
-
-def _bind(cls: type, schedule: Schedule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, with defaults."""
-    names = list(schedule.arguments)
-    for name in kwargs:
-        if name not in names:
-            raise ConfigTypeError(
-                f"{cls.__name__} has no argument {name!r}: it takes {', '.join(names)}.{did_you_mean(name, names)}"
-            )
-    try:
-        bound = _signature(schedule, ()).bind(*args, **kwargs)
-    except TypeError as error:
-        raise ConfigTypeError(f"{cls.__name__}: {error}; it takes {', '.join(names)}") from error
-    bound.apply_defaults()
-    return bound.arguments
-
-
-def _scaled(value: Any, epoch_length: int) -> Any:
-    """Epochs to iterations; what is no number stays for the schedule's own check to refuse."""
-    if isinstance(value, (list, tuple)):
-        return [_scaled(item, epoch_length) for item in value]
-    if not is_number(value):
-        return value
-    scaled = value * epoch_length
-    return int(scaled) if scaled == int(scaled) else scaled
-
-
-def _shell(row: str) -> Callable[[C], C]:
-    """Tie a class to its row: its values, the signature people and checks can read, and its name in the registry."""
-
-    def finish(cls: C) -> C:
-        cls.schedule = SCHEDULES[row]
-        fixed = issubclass(cls, (LRSchedulerMixin, MomentumSchedulerMixin))
-        leading = ("self", "optimizer") if fixed else ("self", "optimizer", "param_name")
-        inherited = cls.__init__
-
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            inherited(self, *args, **kwargs)
-
-        __init__.__signature__ = _signature(cls.schedule, leading)  # type: ignore[attr-defined]
-        cls.__init__ = __init__  # type: ignore[method-assign]
-        PARAM_SCHEDULERS.register_module(module=cls)
-        return cls
-
-    return finish
-
-
-@_shell("Constant")
-class ConstantParamScheduler(_TableScheduler):
+@shell("Constant")
+class ConstantParamScheduler(TableScheduler):
     """``factor`` times the value, and the full value at the last step in the span."""
 
 
-@_shell("Constant")
+@shell("Constant")
 class ConstantLR(LRSchedulerMixin, ConstantParamScheduler):
     """:class:`ConstantParamScheduler` of the learning rate."""
 
 
-@_shell("Constant")
+@shell("Constant")
 class ConstantMomentum(MomentumSchedulerMixin, ConstantParamScheduler):
     """:class:`ConstantParamScheduler` of the momentum."""
 
 
-@_shell("Linear")
-class LinearParamScheduler(_TableScheduler):
+@shell("Linear")
+class LinearParamScheduler(TableScheduler):
     """A straight line from ``start_factor`` to ``end_factor`` times the value, reached at the last step in the span."""
 
 
-@_shell("Linear")
+@shell("Linear")
 class LinearLR(LRSchedulerMixin, LinearParamScheduler):
     """:class:`LinearParamScheduler` of the learning rate."""
 
 
-@_shell("Linear")
+@shell("Linear")
 class LinearMomentum(MomentumSchedulerMixin, LinearParamScheduler):
     """:class:`LinearParamScheduler` of the momentum."""
 
 
-@_shell("MultiStep")
-class MultiStepParamScheduler(_TableScheduler):
+@shell("Exponential")
+class ExponentialParamScheduler(TableScheduler):
+    """Multiplies the value by ``gamma`` in every step."""
+
+
+@shell("Exponential")
+class ExponentialLR(LRSchedulerMixin, ExponentialParamScheduler):
+    """:class:`ExponentialParamScheduler` of the learning rate."""
+
+
+@shell("Exponential")
+class ExponentialMomentum(MomentumSchedulerMixin, ExponentialParamScheduler):
+    """:class:`ExponentialParamScheduler` of the momentum."""
+
+
+@shell("Step")
+class StepParamScheduler(TableScheduler):
+    """Multiplies the value by ``gamma`` after each ``step_size`` steps, counted from ``begin``."""
+
+
+@shell("Step")
+class StepLR(LRSchedulerMixin, StepParamScheduler):
+    """:class:`StepParamScheduler` of the learning rate."""
+
+
+@shell("Step")
+class StepMomentum(MomentumSchedulerMixin, StepParamScheduler):
+    """:class:`StepParamScheduler` of the momentum."""
+
+
+@shell("MultiStep")
+class MultiStepParamScheduler(TableScheduler):
     """Multiplies the value by ``gamma`` at each of the ``milestones``, counted from ``begin``."""
 
 
-@_shell("MultiStep")
+@shell("MultiStep")
 class MultiStepLR(LRSchedulerMixin, MultiStepParamScheduler):
     """:class:`MultiStepParamScheduler` of the learning rate."""
 
 
-@_shell("MultiStep")
+@shell("MultiStep")
 class MultiStepMomentum(MomentumSchedulerMixin, MultiStepParamScheduler):
     """:class:`MultiStepParamScheduler` of the momentum."""
 
 
-@_shell("CosineAnnealing")
-class CosineAnnealingParamScheduler(_TableScheduler):
+@shell("CosineAnnealing")
+class CosineAnnealingParamScheduler(TableScheduler):
     """Half a cosine from the value down to ``eta_min``, or ``eta_min_ratio`` times the initial one, in ``T_max`` steps.
 
     ``T_max`` is ``end - begin`` if left out. Steps beyond it follow the cosine up again, to the initial value.
     """
 
 
-@_shell("CosineAnnealing")
+@shell("CosineAnnealing")
 class CosineAnnealingLR(LRSchedulerMixin, CosineAnnealingParamScheduler):
     """:class:`CosineAnnealingParamScheduler` of the learning rate."""
 
 
-@_shell("CosineAnnealing")
+@shell("CosineAnnealing")
 class CosineAnnealingMomentum(MomentumSchedulerMixin, CosineAnnealingParamScheduler):
     """:class:`CosineAnnealingParamScheduler` of the momentum."""
+
+
+@shell("Poly")
+class PolyParamScheduler(TableScheduler):
+    """From the value down to ``eta_min`` by ``(1 - share of the span) ** power``, reached at the last step in it."""
+
+
+@shell("Poly")
+class PolyLR(LRSchedulerMixin, PolyParamScheduler):
+    """:class:`PolyParamScheduler` of the learning rate."""
+
+
+@shell("Poly")
+class PolyMomentum(MomentumSchedulerMixin, PolyParamScheduler):
+    """:class:`PolyParamScheduler` of the momentum."""
+
+
+@shell("OneCycle")
+class OneCycleParamScheduler(TableScheduler):
+    """Up from ``eta_max / div_factor`` to ``eta_max`` in ``pct_start`` of the steps, and down to the first value
+    divided by ``final_div_factor`` in the rest (Smith and Topin, 2017); ``three_phase`` comes down as it went up first.
+
+    ``total_steps`` is ``end - begin`` if left out. It sets the value: what the optimizer began with, and what other
+    schedulers do in its span, has no effect. Each group gets its ``eta_max`` as ``max_<name>``, and the ends of the
+    cycle as ``initial_<name>`` and ``min_<name>``.
+    """
+
+    eta_max: float | Sequence[float]
+    div_factor: float
+    final_div_factor: float
+
+    def _prepare_groups(self, optimizer: BaseOptimWrapper | Optimizer, param_name: str, fresh: bool) -> None:
+        groups = optimizer.param_groups
+        peaks = per_group("eta_max", self.eta_max, len(groups), has_base_group(optimizer))
+        for group, peak in zip(groups, peaks, strict=True) if fresh else ():
+            _put_ends(group, param_name, peak / self.div_factor, peak, peak / self.div_factor / self.final_div_factor)
+
+    def _insert_group(self, index: int, group: dict[str, Any]) -> None:
+        peak: Any = self.eta_max[-1] if isinstance(self.eta_max, (list, tuple)) else self.eta_max
+        first = peak / self.div_factor
+        _put_ends(group, self.param_name, first, peak, first / self.final_div_factor)
+        super()._insert_group(index, group)
+
+
+@shell("OneCycle")
+class OneCycleLR(LRSchedulerMixin, OneCycleParamScheduler):
+    """:class:`OneCycleParamScheduler` of the learning rate."""
+
+
+@shell("OneCycleMomentum")
+class OneCycleMomentum(MomentumSchedulerMixin, TableScheduler):
+    """The momentum beside a :class:`OneCycleLR`: from ``eta_max`` down to ``eta_min`` while the learning rate rises,
+    and up again. It sets the value.
+    """
+
+    eta_max: float
+    eta_min: float
+
+    def _prepare_groups(self, optimizer: BaseOptimWrapper | Optimizer, param_name: str, fresh: bool) -> None:
+        for group in optimizer.param_groups if fresh else ():
+            _put_ends(group, param_name, self.eta_max, self.eta_max, self.eta_min)
+
+    def _insert_group(self, index: int, group: dict[str, Any]) -> None:
+        _put_ends(group, self.param_name, self.eta_max, self.eta_max, self.eta_min)
+        super()._insert_group(index, group)
+
+
+@shell("CosineRestart")
+class CosineRestartParamScheduler(TableScheduler):
+    """A cosine from ``restart_weights`` times the initial value down to ``eta_min``, or ``eta_min_ratio`` times the
+    initial one, over each of the ``periods`` in turn; after the last the value stays.
+
+    Each period sets the value it begins with.
+    """
+
+    @staticmethod
+    def get_position_from_periods(iteration: int, cumulative_periods: Sequence[int]) -> int | None:
+        """The number of the period that ``iteration`` is in, by the steps at which each ends; None behind the last."""
+        position = bisect_right(cumulative_periods, iteration)
+        return position if position < len(cumulative_periods) else None
+
+
+@shell("CosineRestart")
+class CosineRestartLR(LRSchedulerMixin, CosineRestartParamScheduler):
+    """:class:`CosineRestartParamScheduler` of the learning rate."""
+
+
+@shell("CosineRestart")
+class CosineRestartMomentum(MomentumSchedulerMixin, CosineRestartParamScheduler):
+    """:class:`CosineRestartParamScheduler` of the momentum."""
+
+
+@shell("WarmupStableDecay")
+class WarmupStableDecayParamScheduler(TableScheduler):
+    """A straight warm-up from ``start_factor`` in ``warmup_steps``, the full value, and a fall towards ``end_factor``
+    in the last ``decay_steps`` of the span (WSD; Hu et al., 2024), all as shares of the value.
+
+    ``decay_type``: "linear", "cosine" or "1-sqrt". The first of the ``decay_steps`` still has the full value, and the
+    step behind the last would have ``end_factor``, so that no step is spent at 0.
+    """
+
+
+@shell("WarmupStableDecay")
+class WarmupStableDecayLR(LRSchedulerMixin, WarmupStableDecayParamScheduler):
+    """:class:`WarmupStableDecayParamScheduler` of the learning rate."""
+
+
+@shell("WarmupStableDecay")
+class WarmupStableDecayMomentum(MomentumSchedulerMixin, WarmupStableDecayParamScheduler):
+    """:class:`WarmupStableDecayParamScheduler` of the momentum."""

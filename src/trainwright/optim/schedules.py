@@ -15,13 +15,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError
+from trainwright.optim import schedule_settings as settings
+from trainwright.optim.schedule_settings import INF
 
-INF = int(1e9)  # "never": the default end of a span
+__all__ = ["INF", "REQUIRED", "SCHEDULES", "Schedule"]
+
 REQUIRED: Any = object()
 _SPAN = {"begin": 0, "end": INF, "last_step": -1, "by_epoch": True, "verbose": False}
+_CYCLE = {"total_steps": None, "pct_start": 0.3, "anneal_strategy": "cos"}
 
 
 def constant(step: float, factor: float, total_iters: float) -> float:
@@ -36,6 +40,17 @@ def linear(step: float, start_factor: float, end_factor: float, total_iters: flo
     return start_factor + (end_factor - start_factor) * (step / total_iters)
 
 
+def exponential(step: float, gamma: float) -> float:
+    try:
+        return float(gamma**step)
+    except OverflowError:  # Python raises where tensors would become infinite
+        return math.inf
+
+
+def step_decay(step: float, step_size: int, gamma: float) -> float:
+    return exponential(step // step_size, gamma)
+
+
 def multistep(step: float, milestones: Sequence[int], gamma: float) -> float:
     return gamma ** bisect_right(milestones, step)
 
@@ -44,10 +59,98 @@ def cosine(step: float, T_max: float) -> float:
     return (1.0 + math.cos(math.pi * step / T_max)) / 2.0
 
 
+def poly(step: float, total_iters: float, power: float) -> float:
+    if step == 0:
+        return 1.0
+    return max(0.0, 1.0 - step / total_iters) ** power if total_iters else 0.0
+
+
+def plateau(step: float, factor: float) -> float:
+    """What one reduction multiplies by; when there is one depends on the metric."""
+    return factor
+
+
+def one_cycle(
+    step: float,
+    total_steps: int,
+    pct_start: float,
+    anneal_strategy: str,
+    three_phase: bool,
+    div_factor: float,
+    final_div_factor: float,
+) -> float:
+    """In shares of the initial value: up to `div_factor`, down to 1 / `final_div_factor`; over 1 in three phases."""
+    turns = [1.0, div_factor, 1.0, 1 / final_div_factor] if three_phase else [1.0, div_factor, 1 / final_div_factor]
+    return _through(step, turns, total_steps, pct_start, anneal_strategy)
+
+
+def inverse_cycle(step: float, total_steps: int, pct_start: float, anneal_strategy: str, three_phase: bool) -> float:
+    """From 1 down to 0 while the learning rate rises, and up again."""
+    turns = [1.0, 0.0, 1.0, 1.0] if three_phase else [1.0, 0.0, 1.0]
+    return _through(step, turns, total_steps, pct_start, anneal_strategy)
+
+
+def _through(step: float, turns: list[float], total_steps: int, pct_start: float, anneal_strategy: str) -> float:
+    """The value on the way from turn to turn; the last one is reached with the last of the steps."""
+    if step > total_steps:
+        raise ConfigError(
+            f"a cycle of total_steps={total_steps} was asked for step {step}: it is over. Set total_steps to the "
+            "length of the training, or `end` to the end of the cycle"
+        )
+    ends = [float(n * pct_start * total_steps) - n for n in range(1, len(turns) - 1)] + [total_steps - 1.0]
+    phase = next((n for n, end in enumerate(ends) if step <= end), len(ends) - 1)
+    begin = 0.0 if phase == 0 else ends[phase - 1]
+    share = 1.0 if ends[phase] == begin else min(1.0, (step - begin) / (ends[phase] - begin))
+    first, last = turns[phase], turns[phase + 1]
+    if anneal_strategy == "linear":
+        return first + (last - first) * share
+    return last + (first - last) * (1.0 + math.cos(math.pi * share)) / 2.0
+
+
+def cosine_restart(step: float, periods: Sequence[int], cumulative_periods: Sequence[int]) -> float:
+    step = min(step, cumulative_periods[-1] - 1)  # after the last period the value stays
+    period = bisect_right(cumulative_periods, step)
+    return cosine(step - (cumulative_periods[period] - periods[period]), periods[period])
+
+
+def restart_weight(
+    step: float, periods: Sequence[int], cumulative_periods: Sequence[int], restart_weights: Sequence[float]
+) -> float | None:
+    for period, end, weight in zip(periods, cumulative_periods, restart_weights, strict=True):
+        if step == end - period:
+            return weight
+    return None
+
+
+def warmup_stable_decay(
+    step: float,
+    warmup_steps: int,
+    decay_steps: int,
+    start_factor: float,
+    end_factor: float,
+    decay_type: str,
+    total_steps: int,
+) -> float:
+    if step < warmup_steps:
+        return start_factor + (1.0 - start_factor) * step / warmup_steps
+    share = (step - (total_steps - decay_steps)) / decay_steps if decay_steps else 0.0
+    if share <= 0.0:
+        return 1.0
+    return end_factor + (1.0 - end_factor) * settings.DECAYS[decay_type](min(share, 1.0))
+
+
 def cosine_floor(base_values: Sequence[float], eta_min: float | None, eta_min_ratio: float | None) -> list[float]:
     if eta_min_ratio is None:
         return [eta_min or 0.0] * len(base_values)
     return [base * eta_min_ratio for base in base_values]
+
+
+def fixed_floor(base_values: Sequence[float], eta_min: float) -> list[float]:
+    return [eta_min] * len(base_values)
+
+
+def always_anew(step: float) -> float | None:
+    return 1.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +158,13 @@ class Schedule:
     """One row of the table.
 
     ``arguments`` are the published ones in their published order, with defaults. ``prepare`` checks the schedule's own
-    ones, given with ``begin`` and ``end``, and returns the settings. ``factor`` and ``floor`` take the settings that
-    their parameters name. ``in_epochs`` are the arguments that count epochs when a span does.
+    ones, given with ``begin`` and ``end``, and returns the settings. ``factor``, ``floor`` and ``origin`` take the
+    settings that their parameters name. ``in_epochs`` are the arguments that count epochs when a span does.
     ``renews``: once the factor has been 0, the value rises again towards its initial value, not towards ``start``.
+    ``origin``: the share of the initial value that ``start`` is set to at a step, whatever the present value; None:
+    the schedule goes on from there.
+    ``role``: a "factor" can be multiplied onto others, a "target" leads the value to one of its own, and "sets" does so
+    without regard to the value it finds.
     """
 
     factor: Callable[..., float]
@@ -66,111 +173,96 @@ class Schedule:
     floor: Callable[..., list[float]] | None = None
     in_epochs: tuple[str, ...] = ()
     renews: bool = False
+    origin: Callable[..., float | None] | None = None
+    role: Literal["factor", "target", "sets"] = "factor"
     factor_settings: tuple[str, ...] = field(init=False)
     floor_settings: tuple[str, ...] = field(init=False)
+    origin_settings: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor_settings", tuple(signature(self.factor).parameters)[1:])
-        floor = () if self.floor is None else tuple(signature(self.floor).parameters)[1:]
-        object.__setattr__(self, "floor_settings", floor)
-
-
-def is_number(value: Any) -> bool:
-    """A real number; True and False are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def check_span(begin: Any, end: Any, by_epoch: Any) -> None:
-    """Refuse a span that no counter can be in."""
-    if not isinstance(by_epoch, bool):
-        raise ConfigTypeError(
-            f"by_epoch must be True (count epochs) or False (count iterations), got {by_epoch!r} of type "
-            f"{type(by_epoch).__name__}"
-        )
-    for name, value in (("begin", begin), ("end", end)):
-        if not is_number(value):
-            raise ConfigTypeError(f"{name} must be a number of steps, got {value!r} of type {type(value).__name__}")
-    if begin < 0:
-        raise ConfigError(f"begin must not be below 0, got {begin!r}: 0 is the first step of the run")
-    if end <= begin:
-        raise ConfigError(
-            f"end must be above begin, got begin={begin!r} and end={end!r}: the span is [begin, end), counted in "
-            f"{'epochs' if by_epoch else 'iterations'}"
-        )
-
-
-def _share(name: str, value: Any) -> float:
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ConfigError(
-            f"{name} must be a number from 0 to 1, got {value!r}: it multiplies the value to be scheduled"
-        )
-    return float(value)
-
-
-def _prepare_constant(given: dict[str, Any]) -> dict[str, Any]:
-    return {"factor": _share("factor", given["factor"]), "total_iters": given["end"] - given["begin"] - 1}
-
-
-def _prepare_linear(given: dict[str, Any]) -> dict[str, Any]:
-    factors = {name: _share(name, given[name]) for name in ("start_factor", "end_factor")}
-    return {**factors, "total_iters": given["end"] - given["begin"] - 1}
-
-
-def _prepare_multistep(given: dict[str, Any]) -> dict[str, Any]:
-    milestones, gamma = given["milestones"], given["gamma"]
-    whole = isinstance(milestones, (list, tuple)) and all(isinstance(m, int) and m >= 0 for m in milestones)
-    if not whole:
-        raise ConfigError(
-            f"milestones must be a list of whole numbers of steps since begin, got {milestones!r}; for instance "
-            "milestones=[8, 11]"
-        )
-    if any(after <= before for before, after in zip(milestones, milestones[1:], strict=False)):
-        raise ConfigError(
-            f"milestones must rise, got {milestones!r}: each is the step from which the value is multiplied by gamma "
-            f"once more. Did you mean {sorted(set(milestones))!r}?"
-        )
-    if not is_number(gamma) or gamma < 0:
-        raise ConfigError(
-            f"gamma must be a number of at least 0, got {gamma!r}: it multiplies the value at a milestone"
-        )
-    return {"milestones": list(milestones), "gamma": gamma}
-
-
-def _prepare_cosine(given: dict[str, Any]) -> dict[str, Any]:
-    T_max, eta_min, ratio = given["T_max"], given["eta_min"], given["eta_min_ratio"]
-    if T_max is None:
-        T_max = given["end"] - given["begin"]
-    if not is_number(T_max) or T_max <= 0:
-        raise ConfigError(
-            f"T_max must be a number of steps above 0, got {T_max!r}: it is the length of the fall from the initial "
-            "value to the lowest. Leave it out to use the whole span, end - begin"
-        )
-    if eta_min is not None and ratio is not None:
-        raise ConfigError(
-            f"eta_min and eta_min_ratio both say the lowest value, got eta_min={eta_min!r} and "
-            f"eta_min_ratio={ratio!r}: give one, a value or a share of the initial value"
-        )
-    for name, value in (("eta_min", eta_min), ("eta_min_ratio", ratio)):
-        if value is not None and not is_number(value):
-            raise ConfigTypeError(f"{name} must be a number or None, got {value!r} of type {type(value).__name__}")
-    return {"T_max": T_max, "eta_min": 0.0 if eta_min is None and ratio is None else eta_min, "eta_min_ratio": ratio}
+        for name in ("factor", "floor", "origin"):
+            function = getattr(self, name)
+            names = () if function is None else tuple(signature(function).parameters)[1:]
+            object.__setattr__(self, f"{name}_settings", names)
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "Constant": Schedule(constant, {"factor": 1.0 / 3, **_SPAN}, _prepare_constant),
-    "Linear": Schedule(linear, {"start_factor": 1.0 / 3, "end_factor": 1.0, **_SPAN}, _prepare_linear),
+    "Constant": Schedule(constant, {"factor": 1.0 / 3, **_SPAN}, settings.of_constant),
+    "Linear": Schedule(linear, {"start_factor": 1.0 / 3, "end_factor": 1.0, **_SPAN}, settings.of_linear),
+    "Exponential": Schedule(exponential, {"gamma": REQUIRED, **_SPAN}, settings.of_exponential),
+    "Step": Schedule(
+        step_decay, {"step_size": REQUIRED, "gamma": 0.1, **_SPAN}, settings.of_step, in_epochs=("step_size",)
+    ),
     "MultiStep": Schedule(
         multistep,
         {"milestones": REQUIRED, "gamma": 0.1, "last_step": -1, **_SPAN},
-        _prepare_multistep,
+        settings.of_multistep,
         in_epochs=("milestones",),
     ),
     "CosineAnnealing": Schedule(
         cosine,
         {"T_max": None, "eta_min": None, **_SPAN, "eta_min_ratio": None},
-        _prepare_cosine,
+        settings.of_cosine,
         floor=cosine_floor,
         in_epochs=("T_max",),
         renews=True,
+        role="target",
+    ),
+    "Poly": Schedule(poly, {"eta_min": 0, "power": 1.0, **_SPAN}, settings.of_poly, floor=fixed_floor, role="target"),
+    "OneCycle": Schedule(
+        one_cycle,
+        {"eta_max": 0, **_CYCLE, "div_factor": 25.0, "final_div_factor": 1e4, "three_phase": False, **_SPAN},
+        settings.of_one_cycle,
+        in_epochs=("total_steps",),
+        origin=always_anew,
+        role="sets",
+    ),
+    "OneCycleMomentum": Schedule(
+        inverse_cycle,
+        {"eta_max": 0.95, "eta_min": 0.85, **_CYCLE, "three_phase": False, **_SPAN},
+        settings.of_inverse_cycle,
+        floor=fixed_floor,
+        in_epochs=("total_steps",),
+        origin=always_anew,
+        role="sets",
+    ),
+    "CosineRestart": Schedule(
+        cosine_restart,
+        {"periods": REQUIRED, "restart_weights": (1,), "eta_min": None, "eta_min_ratio": None, **_SPAN},
+        settings.of_cosine_restart,
+        floor=cosine_floor,
+        in_epochs=("periods",),
+        origin=restart_weight,
+        role="sets",
+    ),
+    "WarmupStableDecay": Schedule(
+        warmup_stable_decay,
+        {
+            "warmup_steps": REQUIRED,
+            "decay_steps": REQUIRED,
+            "start_factor": 0.0,
+            "end_factor": 0.0,
+            "decay_type": "linear",
+            **_SPAN,
+        },
+        settings.of_warmup_stable_decay,
+        in_epochs=("warmup_steps", "decay_steps"),
+        role="target",
+    ),
+    "ReduceOnPlateau": Schedule(
+        plateau,
+        {
+            "monitor": "loss",
+            "rule": "less",
+            "factor": 0.1,
+            "patience": 10,
+            "threshold": 1e-4,
+            "threshold_rule": "rel",
+            "cooldown": 0,
+            "min_value": 0.0,
+            "eps": 1e-8,
+            **_SPAN,
+        },
+        settings.of_plateau,
     ),
 }

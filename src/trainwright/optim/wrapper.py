@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,7 +18,9 @@ from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.optim import direct
+from trainwright.optim.forms import choose_form, in_own_form
 from trainwright.registry import OPTIM_WRAPPERS
+from trainwright.state import MessageHub
 
 NOTHING: AbstractContextManager[None] = nullcontext()  # shared: it holds no state, and the hot path makes no object
 _UPDATE_METHODS = ("backward", "scale_loss", "should_update", "step", "zero_grad")
@@ -26,12 +28,6 @@ _CLIP_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "norm": torch.nn.utils.clip_grad_norm_,
     "value": torch.nn.utils.clip_grad_value_,
 }
-
-
-def clip_gradients(params: Iterable[Tensor], type: str = "norm", **options: Any) -> Tensor | None:
-    """Clip on one device. Returns the total norm before clipping, a 0-d tensor, or None when clipping by value."""
-    norm: Tensor | None = _CLIP_FUNCTIONS[type](params, **options)
-    return norm
 
 
 class BaseOptimWrapper(ABC):
@@ -73,7 +69,7 @@ class BaseOptimWrapper(ABC):
         """Load what :meth:`state_dict` or a plain optimizer's returned; the argument is left as it is."""
         state = dict(state_dict)
         base = state.pop("base_param_settings", None)
-        self.optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(in_own_form(self.optimizer, state))
         if base is not None:
             self.base_param_settings = dict(base)
 
@@ -115,10 +111,13 @@ class OptimWrapper(BaseOptimWrapper):
     ``clip_grad``: ``dict(max_norm=...)``, or ``dict(type="value", clip_value=...)``; the other keys go to
     ``torch.nn.utils.clip_grad_norm_`` or ``clip_grad_value_``.
 
+    ``fused``: 'auto' takes the fused form of the optimizer's step where torch has one for the parameters at hand, else
+    the foreach form; None, the default, leaves it to torch. True and False: see :func:`choose_form`.
+
     A strategy supplies what depends on where parameters lie. ``grad_sync(on)`` returns a context manager and is asked
     in :meth:`optim_context`, only while accumulating; without it the model's own ``no_sync()`` is used, if it has one.
     ``clip_grads(params, type=..., **options)`` clips and returns the norm. ``on_grad_norm(norm)`` receives that norm as
-    a device tensor: nothing is read by the host.
+    a device tensor, and nothing is read by the host; without it the norm goes to the current message hub.
     """
 
     on_grad_norm: Callable[[Tensor], None] | None = None
@@ -131,8 +130,10 @@ class OptimWrapper(BaseOptimWrapper):
         *,
         grad_sync: Callable[[bool], AbstractContextManager[Any]] | None = None,
         clip_grads: Callable[..., Tensor | None] | None = None,
+        fused: bool | str | None = None,
     ) -> None:
         super().__init__(optimizer)
+        choose_form(optimizer, fused)
         if not isinstance(accumulative_counts, int) or isinstance(accumulative_counts, bool) or accumulative_counts < 1:
             raise ConfigError(
                 f"accumulative_counts must be a whole number of at least 1, got {accumulative_counts!r}; 1 updates the "
@@ -140,15 +141,18 @@ class OptimWrapper(BaseOptimWrapper):
             )
         self._accumulative_counts = accumulative_counts
         self.grad_sync = grad_sync
-        self.clip_grads = clip_gradients if clip_grads is None else clip_grads
-        self._clip_type, self.clip_grad_kwargs = _checked_clip(clip_grad)
+        self.clip_grads = clip_grads
+        self._clip_type, options = checked_clip(clip_grad)
+        self.clip_grad_kwargs: dict[str, Any] | None = options or None
+        self.clip_func = _CLIP_FUNCTIONS[self._clip_type]
         self.grad_name = f"grad_{self._clip_type}"
         self._inner_count = 0
         self._max_counts = -1
         own = all(getattr(type(self), name) is getattr(OptimWrapper, name) for name in _UPDATE_METHODS)
         self._is_plain = own and accumulative_counts == 1 and not self.clip_grad_kwargs
         # True: there is no need to ask optim_context() for a context, it has none to give.
-        self.enters_nothing = accumulative_counts == 1 and type(self).optim_context is OptimWrapper.optim_context
+        self._has_own_context = type(self).optim_context is not OptimWrapper.optim_context
+        self.enters_nothing = accumulative_counts == 1 and not self._has_own_context
         self._first_count = 0  # earliest loss whose gradient is held: a resumed window may have lost its beginning
 
     def update_params(
@@ -209,9 +213,17 @@ class OptimWrapper(BaseOptimWrapper):
         ]
         if not params:
             return
-        norm = self.clip_grads(params, type=self._clip_type, **self.clip_grad_kwargs)
-        if norm is not None and self.on_grad_norm is not None:
+        options = self.clip_grad_kwargs or {}
+        if self.clip_grads is None:
+            norm = self.clip_func(params, **options)
+        else:
+            norm = self.clip_grads(params, type=self._clip_type, **options)
+        if norm is None:
+            return
+        if self.on_grad_norm is not None:
             self.on_grad_norm(norm)
+        else:
+            self.message_hub.update_scalar(f"train/{self.grad_name}", norm)
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Say how many losses came before and how many there will be, so that the last window is known to be short.
@@ -221,6 +233,9 @@ class OptimWrapper(BaseOptimWrapper):
         """
         self._max_counts = max_counts
         self._count_from(init_counts)
+        if self._accumulative_counts > 1:
+            syncs = self.grad_sync is not None or hasattr(model, "no_sync")
+            self.enters_nothing = not (syncs or self._has_own_context)
         if self._accumulative_counts > 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
             print_log(
                 f"accumulative_counts={self._accumulative_counts} with batch norm: its statistics still come from the "
@@ -262,8 +277,12 @@ class OptimWrapper(BaseOptimWrapper):
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """Divide a loss by the number of losses that share its step."""
-        if self._accumulative_counts == 1:
+        count, counts = self._inner_count, self._accumulative_counts
+        if counts == 1:
             return loss
+        start = count - count % counts
+        if start >= self._first_count and (start + counts <= self._max_counts or self._max_counts < 0):
+            return loss / counts  # a whole window, which nearly all are
         return loss / self._window_length()
 
     def _losses_before(self) -> int:
@@ -286,6 +305,24 @@ class OptimWrapper(BaseOptimWrapper):
         """Losses used so far."""
         return self._inner_count
 
+    @property
+    def message_hub(self) -> MessageHub:
+        """The hub of the run that is open: the gradient norm goes there, as ``train/grad_norm``."""
+        return MessageHub.get_current_instance()
+
+    def gradient_scale(self) -> float:
+        """What the gradients held are multiplied by, besides the share of a loss in its window."""
+        return 1.0
+
+    def rescale_gradients(self, scale: float) -> None:
+        """Take over gradients that are multiplied by ``scale``; with the same scale they stay bit for bit."""
+        ratio = self.gradient_scale() / scale
+        if ratio != 1.0:
+            for group in self.optimizer.param_groups:
+                for param in group["params"]:
+                    if param.grad is not None:
+                        param.grad.mul_(ratio)
+
     def __repr__(self) -> str:
         return (
             f"Type: {type(self).__name__}\naccumulative_counts: {self._accumulative_counts}\n"
@@ -293,7 +330,7 @@ class OptimWrapper(BaseOptimWrapper):
         )
 
 
-def _checked_clip(clip_grad: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+def checked_clip(clip_grad: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
     """Clip type, and the options of its function; refuses what the function would refuse at the first step."""
     if clip_grad is None:
         return "norm", {}

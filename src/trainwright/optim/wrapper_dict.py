@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from trainwright.base.errors import CheckpointError, ConfigTypeError
+from trainwright.base.errors import CheckpointError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.optim.wrapper import OptimWrapper
 from trainwright.registry import OPTIM_WRAPPERS
@@ -19,7 +19,8 @@ class OptimWrapperDict(OptimWrapper):
     """``OptimWrapperDict(generator=..., discriminator=...)``: a model's train_step takes each by name and updates it.
 
     What concerns one loss belongs to one wrapper and raises NotImplementedError here. What concerns all of them
-    (groups, values, state) comes under their names.
+    (groups, values, state) comes under their names. Each counts its own losses: one that is updated in every second
+    iteration only, or that accumulates, steps at its own pace.
     """
 
     def __init__(self, **optim_wrapper_dict: OptimWrapper) -> None:
@@ -55,13 +56,18 @@ class OptimWrapperDict(OptimWrapper):
         self._by_name_only("step")
 
     def zero_grad(self, **kwargs: Any) -> None:
-        self._by_name_only("zero_grad")
+        """Drop the gradients of all of them."""
+        for wrapper in self.optim_wrappers.values():
+            wrapper.zero_grad(**kwargs)
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         self._by_name_only("optim_context")
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Does nothing: how many losses each wrapper sees is known to the model alone, which may tell each of them."""
+
+    def gradient_scale(self) -> float:
+        self._by_name_only("gradient_scale")
 
     def accumulation_state(self) -> dict[str, Any]:
         return {name: wrapper.accumulation_state() for name, wrapper in self.optim_wrappers.items()}
@@ -117,6 +123,11 @@ class OptimWrapperDict(OptimWrapper):
         return self.optim_wrappers.keys()
 
     def __getitem__(self, key: str) -> OptimWrapper:
+        if key not in self.optim_wrappers:
+            raise RegistryError(
+                f"there is no optim wrapper {key!r} here, there are {', '.join(self.optim_wrappers)}."
+                f"{did_you_mean(str(key), self.optim_wrappers)} The constructor in optim_wrapper gives the names"
+            )
         return self.optim_wrappers[key]
 
     def __contains__(self, key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from trainwright.base.logs import MMLogger
 from trainwright.checkpoint import CheckpointManager, load_weights, read_file, write_file
 from trainwright.checkpoint.format import MapLocation
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
+from trainwright.data.prefetch import batches_ahead
 from trainwright.io import writable_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
@@ -267,6 +268,10 @@ class BaseStrategy(ABC):
         """The user's module inside whatever this strategy wraps around it."""
         return self.model
 
+    def batches(self, loader: Any) -> Iterator[Any]:
+        """One pass over ``loader``; see :func:`batches_ahead` for what is done meanwhile."""
+        return batches_ahead(loader, self.device, getattr(self.unwrapped_model, "data_preprocessor", None))
+
     def train_step(self, data: Any) -> dict[str, torch.Tensor]:
         """Forward, backward and optimizer step on one batch; returns the loss terms as device tensors."""
         return self.model.train_step(data, optim_wrapper=self.optim_wrapper)  # type: ignore[operator,no-any-return]
@@ -286,6 +291,15 @@ class BaseStrategy(ABC):
     def test_step(self, data: Any) -> Any:
         """Predictions on one test batch."""
         return self.model.test_step(data)  # type: ignore[operator]
+
+    def eval_losses(self, data: Any) -> dict[str, torch.Tensor]:
+        """The loss terms of one batch, and their sum as ``loss``, preprocessed as for validation; nothing is trained.
+
+        On the model inside its wrapper: what a wrapper does for gradients is not wanted.
+        """
+        model: Any = self.unwrapped_model
+        losses = model._run_forward(model.data_preprocessor(data, False), mode="loss")
+        return model.parse_losses(losses)[1]  # type: ignore[no-any-return]
 
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
         """Within it gradients are (``on``) or are not exchanged between ranks; nothing to do in one process."""
@@ -379,7 +393,7 @@ class BaseStrategy(ABC):
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
-            self._hold_gradients(checkpoint.get("gradients", {}))
+            self._hold_gradients(checkpoint)
         scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
         if scheduled and self._holds(checkpoint, "param_schedulers", filename):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
@@ -419,6 +433,8 @@ class BaseStrategy(ABC):
             tree["optimizer"] = self.optim_state_dict()
             if gradients := self._held_gradients():
                 tree["gradients"] = gradients
+            if isinstance(self.optim_wrapper, OptimWrapperDict):  # one alone counts iterations, which the clock does
+                tree["accumulation"] = self.optim_wrapper.accumulation_state()
         if save_param_scheduler and getattr(self, "param_schedulers", None):
             tree["param_schedulers"] = self.scheduler_state_dict()
         return tree
@@ -432,10 +448,21 @@ class BaseStrategy(ABC):
         named = self.unwrapped_model.named_parameters()
         return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}
 
-    def _hold_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+    def _hold_gradients(self, checkpoint: dict[str, Any]) -> None:
+        """Take up an open accumulation window: the gradients, which are multiplied by the loss scale of their time, and
+        the counts of several wrappers."""
+        gradients = checkpoint.get("gradients", {})
         for name, parameter in self.unwrapped_model.named_parameters():
             if name in gradients:
                 parameter.grad = gradients[name].to(parameter.device, copy=True)
+        wrapper: Any = self.optim_wrapper
+        several = isinstance(wrapper, OptimWrapperDict)
+        if gradients:
+            states = checkpoint["optimizer"] if several else {"": checkpoint["optimizer"]}
+            for name, one in wrapper.items() if several else [("", wrapper)]:
+                one.rescale_gradients((states.get(name, {}).get("loss_scaler") or {}).get("scale", 1.0))
+        if several and "accumulation" in checkpoint:
+            wrapper.load_accumulation_state(checkpoint["accumulation"])
 
     def read_tree(self, filename: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
         """A state tree as this strategy lays it out; here a single file."""

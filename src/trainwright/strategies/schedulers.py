@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler, build_optim_wrapper
+from trainwright.optim.overlaps import overlaps, span_of
 from trainwright.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 Schedulers = list[Any] | dict[str, list[Any]]
@@ -63,7 +64,15 @@ def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any
             built.append(_build_scheduler(item, wrapper, horizon))
         else:
             raise ConfigTypeError(f"param_scheduler must be a scheduler, a dict, or a list of them, but got {item!r}.")
+    _refuse_overlaps(built, horizon["epoch_length"])
     return built
+
+
+def _refuse_overlaps(schedulers: list[Any], epoch_length: int | None) -> None:
+    """Schedulers of one parameter that work against each other are an error."""
+    spans = [span_of(type(scheduler), vars(scheduler)) for scheduler in schedulers]
+    for earlier, later, text in overlaps(spans, epoch_length):
+        raise ConfigError(f"param_scheduler number {earlier} and number {later} (counted from 0): {text}")
 
 
 def _build_scheduler(cfg: dict[str, Any], wrapper: Any, horizon: dict[str, int | None]) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trainwright import registry
+from trainwright.engine.loops import EvalLoop
+from trainwright.engine.loops.named import is_named, is_named_evaluator
 from trainwright.optim import DefaultOptimWrapperConstructor
 from trainwright.registry import Registry
 from trainwright.runner.checks.problem import Where
@@ -50,15 +52,15 @@ def _components(spec: Spec) -> Iterator[Component]:
         yield Component(where, model, registry.MODELS)
     yield Component(("data_preprocessor",), spec["data_preprocessor"], registry.MODELS, is_whole=False)
     for name in ("train", "val", "test"):
-        for where, loader in numbered((f"{name}_dataloader",), spec[f"{name}_dataloader"]):
+        for where, loader in loaders(spec, name):
             if isinstance(loader, dict):
                 yield from _loader_parts(where, loader)
     yield from loops(spec)
     yield from _optim_parts(spec)
     yield from schedulers(spec)
-    for name in ("val_evaluator", "test_evaluator"):
-        if spec[name] is not None:
-            yield from metrics(name, spec[name])
+    for name in ("val", "test"):
+        for where, evaluator, _ in evaluators(spec, name):
+            yield from metrics(where, evaluator)
     for where, hook in hooks(spec):
         yield Component(where, hook, registry.HOOKS, taken_out=("priority",))
     yield Component(("log_processor",), spec["log_processor"], registry.LOG_PROCESSORS, default="LogProcessor")
@@ -73,6 +75,35 @@ def numbered(where: Where, value: Any) -> Iterator[tuple[Where, Any]]:
         yield from (((*where, n), item) for n, item in enumerate(value))
     else:
         yield where, value
+
+
+def loaders(spec: Spec, part: str) -> Iterator[tuple[Where, Any]]:
+    """The loader of training, validation or test; those of an evaluation may also be several, by name or in a list."""
+    where, given = (f"{part}_dataloader",), spec[f"{part}_dataloader"]
+    if part != "train" and is_named(given):
+        yield from (((*where, name), loader) for name, loader in dict.items(given))
+    else:
+        yield from numbered(where, given)
+
+
+def evaluators(spec: Spec, part: str) -> Iterator[tuple[Where, Any, str | None]]:
+    """Place, config, and name of its set where it has one of its own; none where a loop of the user's reads them."""
+    where, given, loader = (f"{part}_evaluator",), spec[f"{part}_evaluator"], spec[f"{part}_dataloader"]
+    if given is None or (isinstance(loader, (list, tuple)) and not has_our_sets(spec, part)):
+        return
+    if not is_named_evaluator(given):
+        yield where, given, None
+    elif is_named(loader):
+        yield from (((*where, name), evaluator, name) for name, evaluator in dict.items(given))
+
+
+def has_our_sets(spec: Spec, part: str) -> bool:
+    """Whether loaders and evaluators of ``val_cfg`` or ``test_cfg`` are read as our loops do."""
+    cfg, default = spec[f"{part}_cfg"], "ValLoop" if part == "val" else "TestLoop"
+    if not isinstance(cfg, dict):
+        return cfg is None
+    kind: Any = resolve((), dict.get(cfg, "type", default), registry.LOOPS).target
+    return isinstance(kind, type) and kind.__init__ is EvalLoop.__init__  # type: ignore[misc]
 
 
 def hooks(spec: Spec) -> Iterator[tuple[Where, Any]]:
@@ -137,13 +168,12 @@ def schedulers(spec: Spec) -> Iterator[Component]:
         parts = [(("param_scheduler",), given)]
     for base, part in parts:
         for where, cfg in numbered(base, part):
-            taken_out = ("convert_to_iter_based",)
+            taken_out = ("convert_to_iter_based", "epoch_length")
             yield Component(where, cfg, registry.PARAM_SCHEDULERS, ("optimizer",), None, taken_out)
 
 
-def metrics(name: str, cfg: Any) -> Iterator[Component]:
-    """The evaluator of `val_evaluator` or `test_evaluator`, and its metrics."""
-    where: Where = (name,)
+def metrics(where: Where, cfg: Any) -> Iterator[Component]:
+    """An evaluator and its metrics."""
     if isinstance(cfg, dict) and "metrics" in cfg:
         yield Component(where, cfg, registry.EVALUATOR, (), "Evaluator")
         where, cfg = (*where, "metrics"), dict.get(cfg, "metrics")

@@ -10,6 +10,7 @@ from typing import Any
 from trainwright.base.errors import ConfigTypeError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import any_of, did_you_mean, near_names
+from trainwright.config.diff import canonical
 from trainwright.registry import RUNNERS
 from trainwright.runner.checks.problem import Problem, warning
 from trainwright.runner.checks.resolve import resolve
@@ -37,6 +38,7 @@ def check_names(cfg: Any) -> Iterator[Problem]:
     tree = raw(cfg)
     source = getattr(cfg, "source", None)
     referenced = _references(source)
+    is_flat = not any(key in referenced for key, value in dict.items(tree) if _is_setting(key, value))
     overridden = {override.keys[0] for override in getattr(cfg, "overrides", ()) if override.keys}
     for key, value in dict.items(tree):
         if key in NAMES or key in OTHER_KEYS or not _is_setting(key, value):
@@ -52,7 +54,8 @@ def check_names(cfg: Any) -> Iterator[Problem]:
                 f"unknown top-level key {key!r}.{any_of(near)} If it is a variable of your own, give it a name less "
                 "like that one.",
             )
-        elif source is not None:  # else nobody can know what the values were made from
+        elif source is not None and not (is_flat and _stands_elsewhere(tree, key)):
+            # without a source nobody can know what the values were made from
             yield warning(
                 (key,),
                 f"nobody reads {key!r}: it is no key of Runner's, and no other value is made from it. Of a name that "
@@ -71,6 +74,24 @@ def _references(source: Any) -> frozenset[str]:
     from trainwright.config.origins import references
 
     return references(source)
+
+
+def _stands_elsewhere(tree: dict[Any, Any], key: str) -> bool:
+    """Whether what a key holds is found again below the others. A dumped config has the variables that its values were
+    made from side by side with them, and no line that says so.
+    """
+    value = dict.__getitem__(tree, key)
+    wanted = canonical(value)
+    is_telling = isinstance(value, (str, dict, list, tuple)) and len(value) > 0
+
+    def found(name: Any, item: Any) -> bool:
+        if (is_telling or name == key) and canonical(item) == wanted:
+            return True
+        if isinstance(item, dict):
+            return any(found(*pair) for pair in dict.items(item))
+        return isinstance(item, (list, tuple)) and any(found(None, part) for part in item)
+
+    return any(found(name, item) for name, item in dict.items(tree) if name != key)
 
 
 def _is_setting(key: Any, value: Any) -> bool:

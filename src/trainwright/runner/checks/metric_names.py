@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from trainwright import registry
 from trainwright.base.text import did_you_mean
 from trainwright.engine import ValLoop
+from trainwright.engine.loops.named import is_named
 from trainwright.evaluation import BaseMetric, Evaluator
 from trainwright.evaluation.names import Names, names_of
 from trainwright.hooks import CheckpointHook
 from trainwright.registry import Registry
-from trainwright.runner.checks.components import hooks, numbered, schedulers
+from trainwright.runner.checks.components import evaluators, hooks, numbered, schedulers
 from trainwright.runner.checks.problem import Problem, Where, warning
 from trainwright.runner.checks.resolve import resolve
 
@@ -42,25 +43,57 @@ def check_metric_names(spec: Spec) -> Iterator[Problem]:
     known = [name for part in given for name in part.names or ()]
     others = sorted(f"{part.prefix}/..." for part in given if part.names is None)
     for item in wanted:
-        if not any(part.has(item.name) for part in given):
+        # A model may put losses of any name behind its predictions; `loss` alone is the sum that is asked for.
+        may_be_a_term = "loss" in item.name and "/" not in item.name and item.name != "loss"
+        if not may_be_a_term and not any(part.has(item.name) for part in given):
+            hint = did_you_mean(item.name, known)
+            if not hint and "loss" in item.name and not _gives_losses(spec["val_cfg"]):
+                hint = " To have the losses of the model too: val_cfg=dict(loss=True)."
             yield Problem(
                 item.where,
                 f"{item.setting}={item.name!r} is not among the metrics that val_evaluator gives: "
-                f"{', '.join([*known, *others])}.{did_you_mean(item.name, known)}",
+                f"{', '.join([*known, *others])}.{hint}",
             )
 
 
 def names_given(spec: Spec) -> list[Names] | None:
-    """What is known of the names of each metric of `val_evaluator`; None when one of them may give any name."""
+    """What is known of the names of each metric and loss of a validation; None when one may have any name."""
     if not _is_plain(spec["val_cfg"], registry.LOOPS, ValLoop, "run"):
         return None
-    parts = spec["val_evaluator"]
-    if isinstance(parts, Evaluator) or (isinstance(parts, dict) and "metrics" in parts):
-        if not _is_plain(parts, registry.EVALUATOR, Evaluator, "evaluate"):
-            return None
-        parts = dict.get(parts, "metrics") if isinstance(parts, dict) else parts.metrics
-    found = [_names(metric) for _, metric in numbered((), parts)]
+    loaders = spec["val_dataloader"]
+    sets = list(loaders) if is_named(loaders) else [None]
+    found: list[Names] = []
+    for _, evaluator, name in evaluators(spec, "val"):
+        for given in _of_evaluator(evaluator):
+            found += [_in_set(given, one) for one in (sets if name is None else [name])]
+    if _gives_losses(spec["val_cfg"]):
+        found += [_in_set(Names(["loss"], any_flat=""), name) for name in sets]
     return found if all(names.is_known for names in found) else None
+
+
+def _of_evaluator(evaluator: Any) -> Iterator[Names]:
+    if isinstance(evaluator, Evaluator) or (isinstance(evaluator, dict) and "metrics" in evaluator):
+        if not _is_plain(evaluator, registry.EVALUATOR, Evaluator, "evaluate"):
+            yield Names()
+            return
+        evaluator = dict.get(evaluator, "metrics") if isinstance(evaluator, dict) else evaluator.metrics
+    for _, metric in numbered((), evaluator):
+        yield _names(metric)
+
+
+def _in_set(given: Names, name: str | None) -> Names:
+    """The names as a validation with several sets gives them."""
+    if name is None:
+        return given
+    return Names(
+        None if given.names is None else [f"{name}/{metric}" for metric in given.names],
+        f"{name}/{given.prefix}" if given.prefix else name,
+        None if given.any_flat is None else f"{name}/",
+    )
+
+
+def _gives_losses(val_cfg: Any) -> bool:
+    return bool(dict.get(val_cfg, "loss") if isinstance(val_cfg, dict) else getattr(val_cfg, "loss", False))
 
 
 def _is_plain(given: Any, reg: Registry, base: type, method: str) -> bool:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
+from trainwright.base.errors import ConfigError, ConfigTypeError, HookError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.builder import option_errors
-from trainwright.optim import DefaultOptimWrapperConstructor
+from trainwright.engine import get_priority
+from trainwright.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from trainwright.optim.wrapper import checked_clip
+from trainwright.registry import OPTIM_WRAPPERS
 from trainwright.registry.annotations import wrong_types
 from trainwright.runner.builders import merge_default_hooks
-from trainwright.runner.checks.components import has_known_constructor, numbered
+from trainwright.runner.checks.components import has_known_constructor, hooks, loaders
 from trainwright.runner.checks.problem import Problem, Where, caught
+from trainwright.runner.checks.resolve import resolve
 from trainwright.runner.spec import DEFAULT_HOOKS
 from trainwright.strategies import Randomness, check_launcher
 from trainwright.strategies.environment import setup_environment
@@ -47,7 +51,7 @@ def check_parts(spec: Spec) -> Iterator[Problem]:
 
 
 def check_settings(spec: Spec) -> Iterator[Problem]:
-    """Launcher, randomness, environment, names of default hooks, learning-rate scaling, loaders, paramwise_cfg."""
+    """Launcher, randomness, environment, hooks' names and priorities, scaling of the lr, loaders, optim_wrapper."""
     found: list[Problem] = []
     if spec["launcher"] is not None:
         with caught(found, ("launcher",)):
@@ -56,12 +60,15 @@ def check_settings(spec: Spec) -> Iterator[Problem]:
         merge_default_hooks(DEFAULT_HOOKS, spec["default_hooks"])
     with caught(found, ("optim_wrapper", "paramwise_cfg")):
         _check_paramwise(spec["optim_wrapper"])
+    with caught(found, ("optim_wrapper", "clip_grad")):
+        _check_clipping(spec["optim_wrapper"])
     yield from found
+    yield from _check_priorities(spec)
     yield from _check_randomness(spec["randomness"] or {})
     yield from _check_env(spec["env_cfg"] or {})
     yield from _check_auto_scale_lr(spec["auto_scale_lr"] or {})
     for part in ("train", "val", "test"):
-        for where, loader in numbered((f"{part}_dataloader",), spec[f"{part}_dataloader"]):
+        for where, loader in loaders(spec, part):
             if isinstance(loader, dict):
                 yield from _check_loader(where, loader)
 
@@ -105,11 +112,29 @@ def _check_auto_scale_lr(cfg: dict[Any, Any]) -> Iterator[Problem]:
         yield Problem(("auto_scale_lr",), text)
 
 
+def _check_priorities(spec: Spec) -> Iterator[Problem]:
+    for where, hook in hooks(spec):
+        priority: Any = dict.get(hook, "priority") if isinstance(hook, dict) else None
+        if priority is not None:
+            try:
+                get_priority(priority)
+            except (HookError, TypeError) as error:
+                kind = HookError if isinstance(error, HookError) else ConfigTypeError
+                yield Problem((*where, "priority"), str(error), error=kind)
+
+
 def _check_paramwise(cfg: Any) -> None:
     if isinstance(cfg, dict) and dict.get(cfg, "paramwise_cfg") is not None and has_known_constructor(cfg):
         optimizer = dict.get(cfg, "optimizer")
         if isinstance(optimizer, dict) and "type" in optimizer:  # else that is reported by itself
             DefaultOptimWrapperConstructor({"optimizer": optimizer}, dict.get(cfg, "paramwise_cfg"))
+
+
+def _check_clipping(cfg: Any) -> None:
+    if isinstance(cfg, dict) and isinstance(dict.get(cfg, "clip_grad"), dict) and has_known_constructor(cfg):
+        kind = resolve((), dict.get(cfg, "type", "OptimWrapper"), OPTIM_WRAPPERS).target
+        if isinstance(kind, type) and issubclass(kind, OptimWrapper):
+            checked_clip(dict.get(cfg, "clip_grad"))
 
 
 def _check_loader(where: Where, loader: dict[Any, Any]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from trainwright import registry as registries
-from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, RegistryError
+from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, MissingExtraError, RegistryError
 from trainwright.base.lazy import LazyObject
 from trainwright.registry import DefaultScope, Registry
 from trainwright.registry.scope import canonical_scope, import_scope
@@ -33,8 +33,8 @@ def resolve(where: Where, kind: Any, registry: Registry | None) -> Resolved:
             if found is None:
                 return _failed(where, unknown_name_message(in_scope(registry), kind), RegistryError)
             return Resolved(found, [])
-    except CustomImportError as error:
-        return _failed(where, str(error), CustomImportError)
+    except (CustomImportError, MissingExtraError) as error:
+        return _failed(where, str(error), type(error))
     except Exception as error:  # noqa: BLE001 - importing runs the user's code, and whatever that raises is the finding
         name = kind.dotted if isinstance(kind, LazyObject) else kind
         return _failed(where, f"importing {name!r} failed. {type(error).__name__}: {error}", ConfigError)

@@ -1,4 +1,4 @@
-"""Schedules that are longer than the run they are for."""
+"""Schedules with wrong settings, schedules that work against each other, and those longer than the run they are for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trainwright import registry
+from trainwright.base.errors import ConfigError
 from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
-from trainwright.optim import INF
+from trainwright.optim import INF, REQUIRED, TableScheduler
+from trainwright.optim.overlaps import Span, overlaps, span_of
 from trainwright.runner.checks.components import Component, loops, schedulers
-from trainwright.runner.checks.problem import Problem, warning
+from trainwright.runner.checks.problem import Problem, Where, dotted, warning
 from trainwright.runner.checks.resolve import resolve
 
 
@@ -21,16 +23,91 @@ class Horizon(NamedTuple):
     key: str
 
 
+class Known(NamedTuple):
+    """A scheduler of the table whose settings are known to be right."""
+
+    where: Where
+    kind: type[TableScheduler]
+    settings: dict[str, Any]
+    converted: bool
+
+
 def check_schedules(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """Schedulers that the training ends before; nothing is wrong with a trial run, but the result is not that of the
-    whole schedule. Compared is only what counts in the same unit.
+    """Wrong settings; schedulers of one parameter of one optimizer that work against each other; and those that the
+    training ends before: nothing is wrong with a trial run, but the result is not that of the whole schedule. Compared
+    is only what counts in the same unit.
     """
     horizon = horizon_of(spec)
-    if horizon is None:
-        return
+    known: dict[Any, list[Known]] = {}
     for scheduler in schedulers(spec):
-        if isinstance(scheduler.cfg, dict):
-            yield from _check(scheduler, horizon)
+        if not isinstance(scheduler.cfg, dict):
+            continue
+        kind = resolve((), scheduler.kind, registry.PARAM_SCHEDULERS).target
+        if isinstance(kind, type) and issubclass(kind, TableScheduler) and "schedule" in vars(kind):
+            found = _settings(scheduler, kind, horizon)
+            if isinstance(found, Problem):
+                yield found
+                continue
+            if found is not None:
+                names = [key for key in scheduler.where[1:] if isinstance(key, str)]
+                known.setdefault(tuple(names), []).append(found)
+        if horizon is not None:
+            yield from _check(scheduler, horizon, waits=bool(getattr(kind, "need_val_args", False)))
+    for group in known.values():
+        yield from _overlaps(group)
+        yield from (problem for each in group for problem in _runs_out(each, horizon))
+
+
+def _settings(scheduler: Component, kind: type[TableScheduler], horizon: Horizon | None) -> Known | Problem | None:
+    """The settings with their defaults, or what is wrong; None where that is told elsewhere or not known yet."""
+    cfg = {key: value for key, value in dict.items(scheduler.cfg) if key not in ("type", "optimizer")}
+    converted, param_name = bool(cfg.pop("convert_to_iter_based", False)), cfg.pop("param_name", None)
+    if converted:
+        cfg.pop("epoch_length", None)
+    arguments = kind.schedule.arguments
+    required = [name for name, default in arguments.items() if default is REQUIRED]
+    if any(name not in arguments for name in cfg) or any(name not in cfg for name in required):
+        return None
+    if converted and any(_has_fractions(cfg.get(name)) for name in kind.schedule.in_epochs):
+        return None
+    if horizon is not None and "end" not in cfg and cfg.get("by_epoch", True) is horizon.by_epoch:
+        cfg["end"] = horizon.last
+    try:
+        if converted and getattr(kind, "need_val_args", False):
+            kind.build_iter_from_epoch()
+        settings = kind.checked_settings(cfg)
+    except ConfigError as error:
+        name = str(error).partition(" ")[0]
+        where = (*scheduler.where, name) if name in scheduler.cfg else scheduler.where
+        return Problem(where, f"{kind.__name__}: {error}", error=type(error))
+    return Known(scheduler.where, kind, {**settings, "param_name": param_name}, converted)
+
+
+def _has_fractions(value: Any) -> bool:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(item, float) and item % 1 != 0 for item in items)
+
+
+def _overlaps(group: list[Known]) -> Iterator[Problem]:
+    spans: list[Span | None] = [span_of(each.kind, each.settings, converted=each.converted) for each in group]
+    for earlier, later, text in overlaps(spans):
+        yield Problem(group[later].where, f"works against {dotted(group[earlier].where)}. {text}")
+
+
+def _runs_out(scheduler: Known, horizon: Horizon | None) -> Iterator[Problem]:
+    """A cycle cannot be stepped beyond its end."""
+    settings = scheduler.settings
+    total = settings.get("total_steps")
+    if horizon is None or scheduler.kind.schedule.role != "sets" or total is None:
+        return
+    last = min(settings["end"], horizon.last)
+    if settings["by_epoch"] is horizon.by_epoch and settings["begin"] + total < last:
+        yield Problem(
+            (*scheduler.where, "total_steps"),
+            f"{scheduler.kind.__name__} is over after {settings['begin'] + total:g} "
+            f"{'epochs' if horizon.by_epoch else 'iterations'} (begin + total_steps), and training goes on to "
+            f"{horizon.key}={horizon.last}: leave total_steps out, or set `end` to where the cycle ends.",
+        )
 
 
 def horizon_of(spec: Mapping[str, Any]) -> Horizon | None:
@@ -50,11 +127,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _check(scheduler: Component, horizon: Horizon) -> Iterator[Problem]:
+def _check(scheduler: Component, horizon: Horizon, waits: bool) -> Iterator[Problem]:
     cfg = dict(dict.items(scheduler.cfg))
     by_epoch = cfg.get("by_epoch", True)
     if by_epoch is not horizon.by_epoch:
-        if by_epoch is True and not cfg.get("convert_to_iter_based"):
+        if by_epoch is True and not waits and not cfg.get("convert_to_iter_based"):
             text = f"counts epochs, and training that counts iterations ({horizon.key}={horizon.last}) is one epoch: "
             yield warning(scheduler.where, f"{_name(cfg)} {text}it would never step. Set by_epoch=False.")
         return
