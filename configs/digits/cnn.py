@@ -40,12 +40,15 @@ param_scheduler = [
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
+# The model's own losses on the test scans too, as val/loss.
+val_cfg = dict(loss=True)
+test_cfg = dict(loss=True)
 
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=10),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="auto"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best=["accuracy/top1", "loss"]),
 )
+# Validation, test and the saved weights use an average over the last 100 iterations or so.
+custom_hooks = [dict(type="EMAHook", momentum=0.01)]
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
 randomness = dict(seed=0)

@@ -56,7 +56,12 @@ class TinyRunner:
         self.val_loop = self.train_loop = None
         step = self.model.step
         self.strategy = SimpleNamespace(
-            train_step_function=lambda: step, val_step=step, test_step=step, keyed=True, device=torch.device("cpu")
+            train_step_function=lambda: step,
+            val_step=step,
+            test_step=step,
+            batches=iter,
+            keyed=True,
+            device=torch.device("cpu"),
         )
 
     @property

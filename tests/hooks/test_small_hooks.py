@@ -109,10 +109,13 @@ def test_schedulers_that_are_no_list():
 
 def test_a_scheduler_that_watches_a_metric(tmp_path):
     class Watching:
-        by_epoch, need_val_args, seen = True, True, []
+        by_epoch, need_val_args, seen, n_epochs = True, True, [], 0
 
-        def step(self, metrics):
-            self.seen.append(metrics)
+        def step(self, metrics=None):
+            if metrics is None:
+                Watching.n_epochs += 1
+            else:
+                self.seen.append(metrics)
 
         def state_dict(self):
             return {}
@@ -122,7 +125,9 @@ def test_a_scheduler_that_watches_a_metric(tmp_path):
     runner.optim_wrapper = runner.strategy.attach_optim_wrapper({"optimizer": {"type": "SGD", "lr": 0.1}})
     runner.param_schedulers = runner.strategy.param_schedulers = [Watching()]
     runner.train()
+    runner.val()
     assert [metrics.keys() for metrics in Watching.seen] == [{"accuracy/top1"}] * 2
+    assert Watching.n_epochs == 2
 
 
 def test_an_optimizer_wrapper_with_odd_rates(tmp_path):

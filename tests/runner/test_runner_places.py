@@ -77,7 +77,7 @@ FAILING = {
         {"optim_wrapper": {"optimizer": {"type": "SGD", "lr": -1.0}, "clip_grad": {"max_norm": 1.0}}},
         "optim_wrapper.optimizer",
     ),
-    "scheduler": ({"param_scheduler": [{"type": "ConstantLR", "factor": 7}]}, "param_scheduler.0"),
+    "scheduler": ({"param_scheduler": [{"type": "OneCycleLR", "eta_max": [0.1, 0.2]}]}, "param_scheduler.0"),
     "metric": ({"val_evaluator": [{"type": "Accuracy"}, {"type": "Failing"}]}, "val_evaluator.1"),
     "loop": ({"train_cfg": {"by_epoch": True, "max_epochs": -1}}, "train_cfg"),
 }

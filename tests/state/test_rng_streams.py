@@ -65,3 +65,16 @@ def test_fresh_seeds_differ_and_fit():
     seeds = {rng.fresh_seed() for _ in range(8)}
     assert len(seeds) > 1
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_what_is_set_aside_leaves_no_trace():
+    rng.seed_all(5)
+    draw()
+    state = rng.capture()
+    expected = draw()
+    rng.restore(state)
+    with rng.set_aside():
+        assert draw() == expected
+        rng.seed_all(9)
+        draw()
+    assert draw() == expected

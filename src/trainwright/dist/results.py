@@ -11,19 +11,21 @@ import torch
 from torch import distributed as torch_dist
 
 from trainwright.base.errors import ConfigError, DataError
-from trainwright.dist.collectives import barrier, gather_object
+from trainwright.dist.collectives import all_gather_object, barrier, gather_object
 from trainwright.dist.process import get_dist_info, get_world_size
 
 T = TypeVar("T")
 _ABSENT: Any = object()
+SLICE_BYTES = 64 * 2**20
 
 
 def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: str | None = None) -> list[T] | None:
     """Per-sample `results` of all ranks in dataset order on rank 0; None on the other ranks.
 
     Ranks hold every world-size-th sample, so the parts are interleaved, and cut to `size`: what a sampler added to
-    make the ranks even lies at the end. `device` 'cpu' gathers through main memory, 'gpu' through the device's
-    backend. With `tmpdir` (a folder that all ranks see, 'cpu' only) the parts pass through files instead; these may
+    make the ranks even lies at the end. They travel in slices of about `SLICE_BYTES` a rank: packed and unpacked copies
+    of all of them never exist together. `device` 'cpu' gathers through main memory, 'gpu' through the device's backend.
+    With `tmpdir` (a folder that all ranks see, 'cpu' only) the parts pass through files instead; these may
     hold tensors and plain data only.
     """
     if device not in ("cpu", "gpu"):
@@ -45,12 +47,32 @@ def interleave(parts: list[list[T]], size: int) -> list[T]:
 def _through_group(results: list[T], device: str) -> list[list[T]] | None:
     backend = str(torch_dist.get_backend())
     if device == "gpu" or "gloo" in backend or not torch_dist.is_gloo_available():
-        return gather_object(results)
+        return _in_slices(results, None)
     group = torch_dist.new_group(backend="gloo")  # the results stay off the device; gone again before the next call
     try:
-        return gather_object(results, group=group)
+        return _in_slices(results, group)
     finally:
         torch_dist.destroy_process_group(group)
+
+
+def _in_slices(results: list[T], group: torch_dist.ProcessGroup | None) -> list[list[T]] | None:
+    told = all_gather_object((len(results), _bytes_each(results)), group)
+    step = max(SLICE_BYTES // max(n_bytes for _, n_bytes in told), 1)
+    parts: list[list[T]] | None = None
+    for begin in range(0, max(*(length for length, _ in told), 1), step):
+        gathered = gather_object(results[begin : begin + step], group=group)
+        if parts is None:
+            parts = gathered
+        else:
+            for part, more in zip(parts, gathered or (), strict=True):
+                part += more
+    return parts
+
+
+def _bytes_each(results: list[Any], n_looked_at: int = 8) -> int:
+    """Packed size of the largest of a few results, at least 1."""
+    some = results[:: max(len(results) // n_looked_at, 1)][:n_looked_at]
+    return max((len(pickle.dumps(result)) for result in some), default=1)
 
 
 def _through_files(results: list[T], tmpdir: str) -> list[list[T]] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.text import did_you_mean
 from trainwright.evaluation.metric import BaseMetric
-from trainwright.registry import EVALUATOR, METRICS
+from trainwright.registry import EVALUATOR, FUNCTIONS, METRICS
 
 
 @EVALUATOR.register_module()
@@ -63,3 +65,59 @@ class Evaluator:
                     )
                 metrics[name] = value
         return metrics
+
+    def discard(self) -> None:
+        """Drop what the metrics have collected and not evaluated, as after a pass that was stopped."""
+        for metric in self.metrics:
+            if isinstance(metric, BaseMetric):
+                metric.discard()
+
+    def offline_evaluate(
+        self, data_samples: Sequence[Any], data: Sequence[Any] | None = None, chunk_size: int = 1
+    ) -> dict[str, Any]:
+        """The metrics over predictions that exist already, `chunk_size` of them processed at a time.
+
+        `data`: the samples that they are of, in the same order; each chunk of them is collated by ``pseudo_collate``.
+        """
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+            raise ConfigError(f"offline_evaluate: chunk_size must be an integer of at least 1, got {chunk_size!r}")
+        if data is not None and len(data_samples) != len(data):
+            raise DataError(
+                f"offline_evaluate got {len(data_samples)} predictions and {len(data)} samples of data; it needs one "
+                "prediction of each, in the same order"
+            )
+        # By its registered name: rooms of one floor do not import each other.
+        collate: Any = FUNCTIONS.get("pseudo_collate") if data is not None else None
+        batches = None if data is None else _chunks(data, chunk_size)
+        size = 0
+        for chunk in _chunks(data_samples, chunk_size):
+            size += len(chunk)
+            self.process(chunk, None if batches is None else collate(next(batches)))
+        return self.evaluate(size)
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    source = iter(items)
+    while chunk := list(islice(source, size)):
+        yield chunk
+
+
+def get_metric_value(indicator: str, metrics: dict[str, Any]) -> Any:
+    """The metric of that name: the whole one, as 'coco/bbox_mAP', or its last part, 'bbox_mAP', where one has it."""
+    if "/" in indicator:
+        if indicator not in metrics:
+            raise ConfigError(
+                f"there is no metric {indicator!r} among {', '.join(metrics)}.{did_you_mean(indicator, metrics)}"
+            )
+        return metrics[indicator]
+    matched = [name for name in metrics if name.split("/")[-1] == indicator]
+    if not matched:
+        last = [name.split("/")[-1] for name in metrics]
+        raise ConfigError(
+            f"no metric is called {indicator!r} among {', '.join(metrics)}.{did_you_mean(indicator, last)}"
+        )
+    if len(matched) > 1:
+        raise ConfigError(
+            f"{indicator!r} is the name of several metrics: {', '.join(matched)}. Give the whole name of one"
+        )
+    return metrics[matched[0]]

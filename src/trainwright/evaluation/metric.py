@@ -80,12 +80,7 @@ class BaseMetric(metaclass=ABCMeta):
 
         An error on rank 0 is raised on all ranks.
         """
-        if not self.results:
-            print_log(
-                f"{type(self).__name__} has collected no result: process() must append to self.results",
-                "current",
-                logging.WARNING,
-            )
+        self._check_collected()
         gathered = self.gather_results(size)
         self.results.clear()
         outcome: list[Any] = [None]
@@ -96,6 +91,7 @@ class BaseMetric(metaclass=ABCMeta):
             except Exception as error:  # noqa: BLE001 - raised below, when the other ranks know
                 failure = error
                 outcome[0] = f"{type(error).__name__}: {error}"
+        self.discard()
         broadcast_object_list(outcome)
         if failure is not None:
             raise failure
@@ -103,6 +99,18 @@ class BaseMetric(metaclass=ABCMeta):
             raise DataError(f"{type(self).__name__} failed on rank 0: {outcome[0]}")
         metrics: dict[str, Any] = outcome[0]
         return metrics
+
+    def discard(self) -> None:
+        """Drop what was collected: after it has been evaluated, and before a pass that follows one that was stopped."""
+        self.results.clear()
+
+    def _check_collected(self) -> None:
+        if not self.results:
+            print_log(
+                f"{type(self).__name__} has collected no result: process() must append to self.results",
+                "current",
+                logging.WARNING,
+            )
 
     def _named(self, metrics: Any) -> dict[str, Any]:
         if not isinstance(metrics, dict):
@@ -124,3 +132,6 @@ def to_cpu(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return type(data)(to_cpu(value) for value in data)
     return data
+
+
+_to_cpu = to_cpu  # MMEngine's name, which metrics of other packages import

@@ -13,10 +13,14 @@ _DECIDING = ("compute_metrics", "evaluate", "_named", "__init__")
 
 
 class Names(NamedTuple):
-    """What is known: all the names, or at least what they begin with ("" is nothing in particular), or neither."""
+    """What is known: all the names, or at least what they begin with ("" is nothing in particular), or neither.
+
+    `any_flat`: besides, any name may follow this beginning that has no '/', as loss terms have.
+    """
 
     names: list[str] | None = None
     prefix: str | None = None
+    any_flat: str | None = None
 
     @property
     def is_known(self) -> bool:
@@ -24,6 +28,9 @@ class Names(NamedTuple):
 
     def has(self, name: str) -> bool:
         """Whether `name` may be one of them."""
+        flat = self.any_flat
+        if flat is not None and name.startswith(flat) and "/" not in name[len(flat) :]:
+            return True
         if self.names is not None:
             return name in self.names
         return not self.prefix or name.startswith(f"{self.prefix}/")

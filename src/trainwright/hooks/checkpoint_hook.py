@@ -41,13 +41,16 @@ class BestRules:
     less: tuple[str, ...] = LESS_KEYS
 
     def infer(self, metric: str) -> Rule:
-        """By the whole name, then by a part of it; ConfigError when nothing matches."""
-        name = metric.lower()
+        """By the whole name, then by a part of the last part of ``set/metric/name``, then by a part of the whole."""
+        whole, last = metric.lower(), metric.rpartition("/")[-1].lower()
         greater, less = [k.lower() for k in self.greater], [k.lower() for k in self.less]
-        if name in greater or (name not in less and any(key in name for key in greater)):
-            return "greater"
-        if name in less or any(key in name for key in less):
-            return "less"
+        if whole in greater or whole in less:
+            return "greater" if whole in greater else "less"
+        for name in (last, whole):
+            if name not in less and any(key in name for key in greater):
+                return "greater"
+            if any(key in name for key in less):
+                return "less"
         raise ConfigError(
             f"CheckpointHook cannot tell from its name whether more or less of save_best={metric!r} is better. Say so: "
             "rule='greater' or rule='less'."

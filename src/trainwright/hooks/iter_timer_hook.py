@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from trainwright.engine import Hook
+from trainwright.engine.loops.base import length_or_none
 from trainwright.registry import HOOKS
 from trainwright.state import Clock
 
@@ -80,8 +81,9 @@ class IterTimerHook(Hook):
         elapsed, self.t = now - self.t, now
         ctx.metrics.put(mode, {"data_time": ctx.data_time_s, "time": elapsed})
         self.time_sec_test_val += elapsed
-        if hasattr(loader, "__len__"):
-            ctx.hub.update_info("eta", self.time_sec_test_val / (batch_idx + 1) * (len(loader) - batch_idx - 1))
+        length = length_or_none(loader)
+        if length is not None:
+            ctx.hub.update_info("eta", self.time_sec_test_val / (batch_idx + 1) * (length - batch_idx - 1))
 
     def after_train_epoch(self, runner: Any) -> None:
         """The time between epochs (validation, saving) belongs to no iteration."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import Hook
+from trainwright.engine.loops.base import length_or_none
 from trainwright.registry import HOOKS
 
 
@@ -100,4 +101,4 @@ class LoggerHook(Hook):
 
 def len_or_zero(loader: Any) -> int:
     """Number of batches, 0 when unknown."""
-    return len(loader) if hasattr(loader, "__len__") else 0
+    return length_or_none(loader) or 0

@@ -37,14 +37,14 @@ class ParamSchedulerHook(Hook):
         return None if self._by_iter else NEVER
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Step by epoch."""
+        """Step by epoch; those that watch a metric count it."""
         for scheduler in self._all(runner):
-            if scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
+            if scheduler.by_epoch:
                 scheduler.step()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Step the schedulers that watch a metric."""
-        if metrics is None:
+        """Step the schedulers that watch a metric; a validation outside training changes nothing."""
+        if metrics is None or not runner.is_training:
             return
         for scheduler in self._all(runner):
             if scheduler.by_epoch and getattr(scheduler, "need_val_args", False):

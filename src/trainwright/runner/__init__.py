@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainwright.runner.log_processor import LogProcessor
+    from trainwright.runner.lr_finder import find_lr
     from trainwright.runner.runner import Runner
+    from trainwright.runner.schedule_plan import plan_schedules
 
-__all__ = ["LogProcessor", "Runner"]
+__all__ = ["LogProcessor", "Runner", "find_lr", "plan_schedules"]
 
-_HOMES = {"LogProcessor": "trainwright.runner.log_processor", "Runner": "trainwright.runner.runner"}
+_HOMES = {
+    "LogProcessor": "trainwright.runner.log_processor",
+    "Runner": "trainwright.runner.runner",
+    "find_lr": "trainwright.runner.lr_finder",
+    "plan_schedules": "trainwright.runner.schedule_plan",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,11 @@ from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
+from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
 from trainwright.runner.places import placed
 from trainwright.runner.progress import live_progress
+from trainwright.runner.spec import SURGERY_KEYS
 from trainwright.state import StopFlag, rng
 
 
@@ -107,6 +109,7 @@ def prepare_training(runner: Any) -> None:
     runner.call_hook("before_run")
     if not runner._has_loaded:
         strategy.init_model_weights()
+        _change_model(runner)
         runner.load_or_resume()
         runner._has_loaded = True
     if clock.max_iters is not None and clock.iter >= clock.max_iters:
@@ -120,6 +123,19 @@ def prepare_training(runner: Any) -> None:
     runner.ctx.stop.may_interrupt = lambda: all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
     strategy.compile(runner._specs["compile"])
     runner.model = strategy.model
+
+
+def _change_model(runner: Any) -> None:
+    """What the config says of the forward of parts of the model."""
+    model = runner.strategy.unwrapped_model
+    for key, turn_on in zip(
+        SURGERY_KEYS, (turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval), strict=True
+    ):
+        modules = runner.cfg.get(key)
+        if modules is not None:
+            with placed(runner.cfg, {key: modules}):
+                turn_on(model, modules)
+            runner.logger.info("%s is on for %s", key, modules)
 
 
 def _watch_gradients(runner: Any) -> None:

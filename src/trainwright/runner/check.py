@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from trainwright.registry import DefaultScope
-from trainwright.runner.checks import classes, files, keys, metric_names, parts, schedules
+from trainwright.runner.checks import classes, files, keys, metric_names, parts, schedules, sets
 from trainwright.runner.checks.components import components
 from trainwright.runner.checks.keys import raw
 from trainwright.runner.checks.problem import Problem, dotted, error_of, with_origins
@@ -45,6 +45,7 @@ def find_problems(
         found += check_scope(spec["default_scope"])
         found += parts.check_settings(spec)
         found += parts.check_train_cfg(spec)
+        found += sets.check_sets(spec)
         found += files.check_checkpoints(spec, reach_out)
         for component in components(spec):
             found += classes.check_component(component)
@@ -56,12 +57,17 @@ def find_problems(
 
 
 def _each_once(problems: list[Problem]) -> list[Problem]:
-    """One problem for each line of a file: what one line puts to several places is wrong in all of them."""
+    """One problem for each line of a file: what one line puts to several places is wrong in all of them. What is found
+    as an error is not told as a warning too.
+    """
     first: dict[Any, Problem] = {}
+    errors = {(problem.where, problem.message) for problem in problems if problem.level == "error"}
     for problem in problems:
         line = getattr(problem.origin, "line", None)
         place = problem.where if line is None else str(problem.origin)
         key = (place, problem.message, problem.level)
+        if problem.level == "warning" and (problem.where, problem.message) in errors:
+            continue
         if key not in first:
             first[key] = problem
         elif problem.where != first[key].where:

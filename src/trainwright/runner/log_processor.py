@@ -12,6 +12,7 @@ import torch
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
+from trainwright.engine.loops.base import length_or_none
 from trainwright.registry import LOG_PROCESSORS
 from trainwright.state import HistoryBuffer
 
@@ -88,7 +89,13 @@ class LogProcessor:
         memory = peak_memory_mb(runner.strategy.device)
         parts.append(f"memory: {memory}")
         # Metrics of an evaluation come with its end; until then the histories hold those of the one before.
-        parts += [f"{name}: {self._text(value)}" for name, value in shown.items() if mode == "train" or "loss" in name]
+        # So does the loss of a loop that computes it; what a hook puts under such a name in each iteration is shown.
+        hides_losses = self._loop_has_losses(runner, mode)
+        parts += [
+            f"{name}: {self._text(value)}"
+            for name, value in shown.items()
+            if mode == "train" or ("loss" in name and not hides_losses)
+        ]
         if mode == "train":
             clock = runner.ctx.clock
             tag["epoch"] = clock.epoch + 1
@@ -106,17 +113,19 @@ class LogProcessor:
         """
         histories = runner.message_hub.log_scalars
         infos = runner.message_hub.runtime_info
+        has_losses = self._loop_has_losses(runner, mode)
         tag: dict[str, Any] = {}
         times: dict[str, Any] = {}
         for full, history in histories.items():
             stage, _, name = full.partition("/")
             if stage != mode or not len(history):
                 continue
-            key = full if self.log_with_hierarchy else name
             if name in ("time", "data_time"):
-                times[key] = history.mean(max(batch_idx, 1))
-            else:
-                tag[key] = history.current()
+                times[full if self.log_with_hierarchy else name] = history.mean(max(batch_idx, 1))
+                continue
+            # What training logs under the same name is another curve.
+            is_other = f"train/{name}" in histories or (has_losses and "loss" in name)
+            tag[full if self.log_with_hierarchy or is_other else name] = history.current()
         others = {
             (full if self.log_with_hierarchy else full.partition("/")[-1]): value
             for full, value in infos.items()
@@ -127,6 +136,10 @@ class LogProcessor:
         items = [f"{k}: {self._text(v)}" for k, v in [*tag.items(), *others.items(), *times.items()]]
         line = f"{'Epoch' if self._by_epoch(runner) else 'Iter'}({mode}) {place}    " + "  ".join(items)
         return {**tag, **(others if with_non_scalar else {}), **times}, line
+
+    @staticmethod
+    def _loop_has_losses(runner: Any, mode: str) -> bool:
+        return mode != "train" and bool(getattr(getattr(runner, f"{mode}_loop", None), "loss", False))
 
     def _by_epoch(self, runner: Any) -> bool:
         return bool(runner.by_epoch if self.by_epoch is None else self.by_epoch)
@@ -140,7 +153,8 @@ class LogProcessor:
         by_epoch = self._by_epoch(runner)
         if mode != "train":
             loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
-            place = f"[{batch_idx + 1}/{len(loader) if hasattr(loader, '__len__') else '?'}]"
+            length = length_or_none(loader)
+            place = f"[{batch_idx + 1}/{'?' if length is None else length}]"
             return f"Epoch({mode}) [{self._epoch_of(runner, mode)}]{place}" if by_epoch else f"Iter({mode}) {place}"
         if by_epoch:
             length = runner.ctx.clock.epoch_length

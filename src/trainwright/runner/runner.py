@@ -36,8 +36,9 @@ class Runner(BuildMixin, CheckpointMixin):
         train_dataloader, val_dataloader, test_dataloader: Loaders or their configs, see :meth:`build_dataloader`.
         train_cfg: ``dict(by_epoch=True, max_epochs=..., val_begin=1, val_interval=1)``, ``dict(by_epoch=False,
             max_iters=...)`` or ``dict(type=...)``. Goes together with train_dataloader and optim_wrapper.
-        val_cfg, test_cfg: ``dict()`` or ``dict(type=...)``; ``fp16=True`` evaluates under autocast. Each goes together
-            with its loader and evaluator.
+        val_cfg, test_cfg: ``dict()`` or ``dict(type=...)``; ``fp16=True`` evaluates under autocast, ``loss=True`` adds
+            the model's losses to the metrics. Each goes together with its loader and evaluator; several loaders by name
+            are several sets, each with an evaluator of its own.
         auto_scale_lr: ``dict(base_batch_size=..., enable=False)``.
         optim_wrapper: An OptimWrapper or its config, see :meth:`build_optim_wrapper`.
         param_scheduler: A scheduler, a config or a list of them; with several optimizers also a dict by their names.

@@ -194,7 +194,8 @@ def _draw_losses(axes: Axes, curves: Curves) -> None:
     for (name, series), colour in zip(shown, _colours(len(shown)), strict=True):
         of_val = any(series is other for other in curves.val_losses.values())
         width = 1.9 if name == "loss" and not of_val else 1.2
-        _draw_line(axes, series, colour, width, label=f"{name} (validation)" if of_val else name, marked=of_val)
+        label = f"{name} (validation)" if of_val and "/" not in name else name
+        _draw_line(axes, series, colour, width, label=label, marked=of_val)
     values = [value for _, series in shown for value in series.y]
     _log_scale(axes, values, 50)
     axes.set_ylabel("loss")

@@ -156,7 +156,11 @@ def test_places_that_can_hold_nothing_else(found):
     changes["visualizer"] = {"type": "Visualizer", "vis_backends": [{"type": "LocalVisBacked"}]}
     problems = [(level, text.splitlines()[0]) for level, text in found(**changes)]
     assert problems == [
-        ("error", "model.init_cfg.0.type: 'Kaimin' is not in the 'weight initializer' registry (scope 'trainwright')."),
+        (
+            "error",
+            "model.init_cfg.0.type: 'Kaimin' is not in the 'weight initializer' registry (scope 'trainwright'). "
+            "Did you mean 'Kaiming'?",
+        ),
         (
             "error",
             "model.data_preprocessor.type: 'BaseDataPreprocesor' is not in the 'model' registry (scope 'trainwright'). "
@@ -281,6 +285,36 @@ def test_all_settings_of_a_loader_at_once(found):
         "val_dataloader.batch_size",
         "val_dataloader",
     ]
+
+
+def test_what_is_wrong_with_an_optimizer_is_told_once(found):
+    ((level, text),) = found(optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1, "dampening": 3}})
+    assert level == "error"
+    assert text.startswith("optim_wrapper.optimizer.dampening: AdamW: unknown argument 'dampening'. It accepts: ")
+
+
+def test_priorities_of_hooks(found):
+    hook = {"type": "LoggerHook"}
+    fine = [{**hook, "priority": value} for value in (None, 30, "low")]
+    ((level, text),) = found(custom_hooks=[*fine, {**hook, "priority": "LOWW"}])
+    assert level == "error"
+    assert text.startswith("custom_hooks.3.priority: priority 'LOWW' is unknown: use a number from 0 to 100 or one of ")
+    assert text.endswith("Did you mean 'LOW'?")
+    ((_, text),) = found(default_hooks={"logger": {**hook, "priority": 101}})
+    assert text.startswith("default_hooks.logger.priority: priority 101 is out of range: it must be from 0 (earliest)")
+    ((_, text),) = found(custom_hooks=[{**hook, "priority": 1.5}])
+    assert text == "custom_hooks.0.priority: priority must be a number, a name or a Priority, not 1.5."
+
+
+def test_clip_grad(found):
+    wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}, "clip_grad": {"max_norms": 3}}
+    ((level, text),) = found(optim_wrapper=wrapper)
+    assert level == "error"
+    assert text.startswith("optim_wrapper.clip_grad: clip_grad has no setting 'max_norms' when type is 'norm'")
+    assert text.endswith("Did you mean 'max_norm'?")
+    ((_, text),) = found(optim_wrapper={**wrapper, "clip_grad": 3})
+    assert text.startswith("optim_wrapper.clip_grad: ")
+    assert found(optim_wrapper={**wrapper, "clip_grad": {"max_norm": 35, "norm_type": 2}}) == []
 
 
 def test_paramwise_cfg(found):

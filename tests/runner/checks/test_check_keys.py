@@ -181,6 +181,17 @@ def test_a_key_that_is_nearly_one_of_runners(written):
     )
 
 
+def test_the_variables_of_a_dumped_config_are_known(written):
+    settings = (
+        "size = {}\nkind = {!r}\nsteps = {}\nodd = 5\nzero = 0\ncustom_hooks = [dict(type={!r}, size={}, steps={})]\n"
+    )
+    text = settings.format(3, "LoggerHook", [1, 2], "LoggerHook", 3, [1, 2])
+    told = [p.where for p in validate(written(text)) if "nobody reads" in p.message]
+    assert told == [("odd",), ("zero",)]
+    told = [p.where for p in validate(written("a = 1\nb = a\n" + text)) if "nobody reads" in p.message]
+    assert told == [("b",), ("size",), ("kind",), ("steps",), ("odd",), ("zero",)]
+
+
 def test_a_part_of_a_name_of_runners_is_no_misspelling(found):
     assert found(level=3, hooks=[], scope="x", data={}) == []
 

@@ -7,6 +7,7 @@ from trainwright.evaluation import Accuracy, BaseMetric, Evaluator
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import ConstantLR
 from trainwright.registry import EVALUATOR, HOOKS, LOOPS, METRICS, PARAM_SCHEDULERS
+from trainwright.testing.toys import toy_loader
 
 
 class EarlyStoppingHook(Hook):
@@ -93,7 +94,7 @@ def test_save_best(found):
     assert found(**best("accuracy/top2", val_evaluator={"type": "Accuracy", "topk": [1, 2]})) == []
     ((_, text),) = found(**best(["p/top1", "loss"], val_evaluator={"type": "Accuracy", "prefix": "p"}))
     assert text.startswith("default_hooks.checkpoint.save_best.1: save_best='loss' is not among")
-    assert text.endswith("gives: p/top1.")
+    assert text.endswith("gives: p/top1. To have the losses of the model too: val_cfg=dict(loss=True).")
 
 
 def test_hooks_and_schedulers_that_watch_a_metric(found):
@@ -106,6 +107,44 @@ def test_hooks_and_schedulers_that_watch_a_metric(found):
         ("error", "custom_hooks.1: save_best='top1'"),
         ("error", "param_scheduler.0: monitor='loss'"),
     ]
+
+
+def test_losses_of_the_model(found):
+    for name in ("loss", "loss_ce", "acc_seg"):
+        assert found(**best(name, val_cfg={"loss": True})) == []
+    ((_, text),) = found(**best("accuracy/lss", val_cfg={"loss": True}))
+    assert text.endswith("gives: accuracy/top1, loss. Did you mean 'accuracy/top1'?")
+    assert found(**best("val_loss")) == [], "a model may put it behind its predictions"
+
+
+def sets(**changes):
+    loaders = {"day": toy_loader(8), "night": toy_loader(8)}
+    return {"val_dataloader": loaders, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "given"),
+    [
+        ({}, ["day/accuracy/top1", "night/accuracy/top1"]),
+        ({"val_cfg": {"loss": True}}, ["night/loss", "day/loss_ce", "day/accuracy/top1"]),
+        (
+            {"val_evaluator": {"day": {"type": "Accuracy", "topk": 2}, "night": [{"type": "ScriptedMetric"}]}},
+            ["day/accuracy/top2", "night/toy/whatever"],
+        ),
+        ({"val_evaluator": {"day": {"type": "Nameless"}, "night": {"type": "Accuracy"}}}, ["day/what/ever"]),
+    ],
+)
+def test_names_of_several_sets(found, changes, given):
+    assert found(**best(given, **sets(**changes))) == []
+    ((_, text),) = found(**best("nigth/accuracy/top1", **sets(**changes)))
+    assert "save_best='nigth/accuracy/top1' is not among the metrics that val_evaluator gives: " in text
+
+
+def test_a_name_that_lacks_its_set(found):
+    ((_, text),) = found(**best("accuracy/top1", **sets()))
+    assert text.endswith(
+        "day/accuracy/top1, night/accuracy/top1. Did you mean 'day/accuracy/top1' or 'night/accuracy/top1'?"
+    )
 
 
 def test_several_metrics(found):

@@ -19,6 +19,7 @@ def run(scheduler, train_cfg=EPOCHS):
         ({"type": "CosineAnnealingLR", "T_max": 10, "end": 10}, EPOCHS),
         ({"type": "CosineAnnealingLR"}, EPOCHS),
         ({"type": "CosineAnnealingLR", "begin": 2, "T_max": 8, "convert_to_iter_based": True}, EPOCHS),
+        ({"type": "LinearLR", "end": 2, "convert_to_iter_based": True, "epoch_length": 30}, EPOCHS),
         ({"type": "LinearLR", "by_epoch": False, "end": 500}, EPOCHS),  # how long an epoch is nobody knows yet
         ({"type": "MultiStepLR", "milestones": [8, 9]}, EPOCHS),
         ({"type": "MultiStepLR", "milestones": [8, 90], "end": 10}, EPOCHS),
@@ -98,3 +99,77 @@ def test_of_several_optimizers(found):
     scheduler = {"first": [{"type": "LinearLR", "end": 3}], "second": {"type": "LinearLR", "end": 30}}
     ((_, text),) = found(**run(scheduler))
     assert text.startswith("param_scheduler.second.end: LinearLR outlasts the run")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "place", "message"),
+    [
+        (
+            {"type": "CosineAnnealingLR", "T_max": 0},
+            ".T_max",
+            "CosineAnnealingLR: T_max must be a number of steps above 0",
+        ),
+        ({"type": "MultiStepLR", "milestones": [8, 5]}, ".milestones", "MultiStepLR: milestones must rise, got [8, 5]"),
+        ({"type": "StepLR", "step_size": 0}, ".step_size", "StepLR: step_size must be a whole number of steps"),
+        (
+            {"type": "LinearLR", "begin": 5, "end": 3},
+            ".end",
+            "LinearLR: end must be above begin, got begin=5 and end=3",
+        ),
+        ({"type": "PolyLR", "begin": 12}, "", "PolyLR: end must be above begin, got begin=12 and end=10"),
+        (
+            {"type": "ReduceOnPlateauLR", "convert_to_iter_based": True, "monitor": "accuracy/top1"},
+            "",
+            "ReduceOnPlateauLR: ReduceOnPlateauLR steps after validation and cannot count iterations",
+        ),
+        (
+            {"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 7},
+            ".total_steps",
+            "OneCycleLR is over after 7 epochs (begin + total_steps), and training goes on to train_cfg.max_epochs=10: "
+            "leave total_steps out",
+        ),
+    ],
+)
+def test_wrong_settings_are_found_before_anything_is_built(found, scheduler, place, message):
+    errors = [text for level, text in found(**run([scheduler])) if level == "error"]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"param_scheduler.0{place}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "train_cfg"),
+    [
+        ({"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 7, "end": 7}, EPOCHS),
+        ({"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 7, "begin": 3}, EPOCHS),
+        ({"type": "MultiStepLR", "milestones": [1.5], "convert_to_iter_based": True}, EPOCHS),
+        ({"type": "ReduceOnPlateauLR", "monitor": "accuracy/top1", "rule": "greater"}, ITERS),
+        ([{"type": "LinearLR", "by_epoch": False, "end": 50}, {"type": "CosineAnnealingLR", "eta_min": 1e-4}], EPOCHS),
+        ({"a": [{"type": "PolyLR"}], "b": [{"type": "CosineAnnealingLR"}]}, EPOCHS),
+    ],
+)
+def test_settings_that_are_fine(found, scheduler, train_cfg):
+    assert found(**run(scheduler, train_cfg)) == []
+
+
+def test_schedulers_that_work_against_each_other_have_file_and_line(written):
+    from trainwright.runner.check import validate
+
+    cfg = written(
+        "param_scheduler = [\n"
+        "    dict(type='LinearLR', end=3),\n"
+        "    dict(type='CosineAnnealingLR', eta_min=1.0),\n"
+        "    dict(type='CosineAnnealingLR', begin=1),\n"
+        "]\ntrain_cfg = dict(by_epoch=True, max_epochs=9)\n"
+    )
+    (problem,) = [problem for problem in validate(cfg) if problem.level == "error"]
+    text = (
+        "a.py:5: param_scheduler.2: works against param_scheduler.1. CosineAnnealingLR and CosineAnnealingLR both lead "
+        "lr to a value of their own in epochs 1 to 9, and the result would be neither. Let one end where the other"
+    )
+    assert str(problem).startswith(text)
+
+
+def test_each_two_that_work_against_each_other_in_a_list_for_one_optimizer(found):
+    both = [{"type": "PolyLR"}, {"type": "CosineAnnealingLR"}]
+    errors = [text for _, text in found(**run({"a": both, "b": both[:1]}))]
+    assert [text.partition(":")[0] for text in errors] == ["param_scheduler.a.1"]

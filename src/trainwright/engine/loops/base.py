@@ -17,13 +17,7 @@ class BaseLoop(ABC):
 
     def __init__(self, runner: Any, dataloader: Any) -> None:
         self._runner = runner
-        if isinstance(dataloader, dict):
-            settings = dict(runner._randomness_cfg)
-            kwargs = {"diff_rank_seed": settings.get("diff_rank_seed", False)}
-            if not settings.get("keyed", True):
-                kwargs["keyed"] = False
-            dataloader = runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
-        self.dataloader: Any = dataloader
+        self.dataloader: Any = build_loader(runner, dataloader)
 
     @property
     def runner(self) -> Any:
@@ -33,6 +27,17 @@ class BaseLoop(ABC):
     @abstractmethod
     def run(self) -> Any:
         """Run the loop to its end."""
+
+
+def build_loader(runner: Any, dataloader: Any) -> Any:
+    """A loader from its config, with the run's randomness; whatever is no config is returned as it is."""
+    if not isinstance(dataloader, dict):
+        return dataloader
+    settings = dict(runner._randomness_cfg)
+    kwargs = {"diff_rank_seed": settings.get("diff_rank_seed", False)}
+    if not settings.get("keyed", True):
+        kwargs["keyed"] = False
+    return runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
 
 
 def length_or_none(loader: Any) -> int | None:

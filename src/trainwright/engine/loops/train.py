@@ -108,7 +108,7 @@ class TrainLoop(BaseLoop):
             loader.set_epoch(epoch)
         if self.batches_to_drop:
             return self._replayed(loader)
-        batches: Iterator[Any] = iter(loader)
+        batches: Iterator[Any] = self.runner.strategy.batches(loader)
         return batches
 
     def _replayed(self, loader: Any) -> Iterator[Any]:
