@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainwright.base.errors import DataError
-from trainwright.data import KeyedDataLoader
+from trainwright.data import KeyedDataLoader, default_collate
 
 
 class Plain:
@@ -66,5 +66,19 @@ def test_a_failing_collate_fn_is_named():
     def my_collate(samples):
         raise ValueError("shapes differ")
 
-    with pytest.raises(DataError, match="a batch could not be collated by my_collate: ValueError: shapes differ"):
+    message = r"a batch of the samples \[0, 1\] could not be collated by my_collate: ValueError: shapes differ"
+    with pytest.raises(DataError, match=message):
         list(KeyedDataLoader(Plain(), batch_size=2, collate_fn=my_collate))
+    with pytest.raises(DataError, match="a sample could not be collated by my_collate: ValueError"):
+        list(KeyedDataLoader(Plain(), batch_size=None, collate_fn=my_collate))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unequal_shapes_are_named_with_their_samples(workers):
+    samples = [{"x": torch.ones(3 if n == 4 else 2)} for n in range(6)]
+    loader = KeyedDataLoader(
+        samples, sampler=[5, 4, 0, 1], batch_size=2, collate_fn=default_collate, num_workers=workers
+    )
+    message = r"samples \[5, 4\] could not.*at \['x'\]: sample 0 of the batch has \(2,\), sample 1 has \(3,\)"
+    with pytest.raises(DataError, match=message):
+        list(loader)

@@ -30,6 +30,7 @@ CfgOptions = Annotated[
     list[str] | None,
     typer.Option("--cfg-options", metavar="K=V ...", help="Override settings, as in optim_wrapper.optimizer.lr=0.01."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 Launcher = Annotated[str, typer.Option(help="How the processes are started.")]
 
 
@@ -69,6 +70,43 @@ def run_test(
     from trainwright.cli.test import test_checkpoint
 
     test_checkpoint(config, checkpoint, work_dir, launcher, cfg_options or [])
+
+
+@app.command("plot-schedule")
+def draw_schedule(
+    config: ConfigPath,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="OUT.png", help="Write the picture there.")
+    ] = None,
+    as_json: AsJson = False,
+    epoch_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Iterations an epoch, so that no dataset need be built to count them."),
+    ] = None,
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Show every learning rate and momentum that training CONFIG would have. Nothing is trained, no data is read."""
+    from trainwright.cli.plot_schedule import plot_schedule
+
+    plot_schedule(config, output, as_json, epoch_length, cfg_options or [])
+
+
+@app.command("find-lr")
+def lr_finder(
+    config: ConfigPath,
+    start: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-7,
+    end: Annotated[float, typer.Option(help="The last one; the test ends before it when the loss runs away.")] = 10.0,
+    iters: Annotated[int, typer.Option(help="Steps of the optimizer from the first to the last.")] = 100,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="OUT.png", help="Write the picture there.")
+    ] = None,
+    as_json: AsJson = False,
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Raise the learning rate step by step, watch the loss, suggest a rate. Nothing but the picture is written."""
+    from trainwright.cli.find_lr import find_learning_rate
+
+    find_learning_rate(config, (start, end, iters), output, as_json, cfg_options or [])
 
 
 @app.command()

@@ -22,6 +22,13 @@ class KeyedBatch(NamedTuple):
     indices: Any
 
 
+class ReadSamples(NamedTuple):
+    """The samples of one batch, and their indices, on the way from dataset to collate function."""
+
+    samples: list[Any]
+    indices: Any
+
+
 @dataclass(frozen=True)
 class SampleFailure:
     """Takes the place of a batch whose sample could not be read. torch would rewrite an error raised in a worker."""
@@ -40,7 +47,7 @@ class KeyedDataset:
         self.dataset = dataset
         self._reads_batches = _reads_batches(dataset)
 
-    def __getitems__(self, batch: KeyedBatch) -> list[Any] | SampleFailure:
+    def __getitems__(self, batch: KeyedBatch) -> ReadSamples | SampleFailure:
         seed, epochs, indices = batch
         if self._reads_batches:
             return self._read_batch(seed, epochs if isinstance(epochs, int) else epochs[0], indices)
@@ -56,13 +63,13 @@ class KeyedDataset:
                 samples.append(dataset[index])
             except Exception as error:  # noqa: BLE001 - carried to the consumer, which raises it
                 return _failure(f"sample {index!r}", dataset, error)
-        return samples
+        return ReadSamples(samples, indices)
 
     def __getitem__(self, batch: KeyedBatch) -> Any:
         read = self.__getitems__(KeyedBatch(batch.seed, batch.epochs, [batch.indices]))
-        return read if isinstance(read, SampleFailure) else read[0]
+        return read if isinstance(read, SampleFailure) else read.samples[0]
 
-    def _read_batch(self, seed: int, epoch: int, indices: list[Any]) -> list[Any] | SampleFailure:
+    def _read_batch(self, seed: int, epoch: int, indices: list[Any]) -> ReadSamples | SampleFailure:
         key = epoch_key(seed, epoch)
         for index in indices:
             key = sample_key(key, index_number(index))
@@ -71,7 +78,7 @@ class KeyedDataset:
             samples: list[Any] = self.dataset.__getitems__(indices)
         except Exception as error:  # noqa: BLE001 - as above
             return _failure(f"one of the samples {list(indices)!r}", self.dataset, error)
-        return samples
+        return ReadSamples(samples, indices)
 
 
 class KeyedCollate:
@@ -83,10 +90,14 @@ class KeyedCollate:
     def __call__(self, samples: Any) -> Any:
         if isinstance(samples, SampleFailure):
             return samples
+        what = "a sample"
+        if isinstance(samples, ReadSamples):
+            samples, indices = samples
+            what = f"a batch of the samples {list(indices)!r}"
         try:
             return self.collate_fn(samples)
         except Exception as error:  # noqa: BLE001 - as above
-            return _failure("a batch", None, error, f"collated by {_name(self.collate_fn)}")
+            return _failure(what, None, error, f"collated by {_name(self.collate_fn)}")
 
 
 class KeyedWorkerInit:

@@ -60,22 +60,20 @@ class _ParamScheduler:
     def step(self) -> None:
         """Count one epoch or iteration; within the span, set the values."""
         self._global_step += 1
-        self._meet_new_groups()
         name, groups = self.param_name, self.optimizer.param_groups
+        if len(groups) > len(self.base_values):
+            self._meet_new_groups()
         if self.begin <= self._global_step < self.end:
             self.last_step += 1
             for group, value in zip(groups, self._get_value(), strict=False):
-                self._set(group, value)
+                if isinstance(group[name], Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = value
             if self.verbose:
                 for index, group in enumerate(groups):
                     self.print_value(True, index, group[name])
         self._last_value = [float(group[name]) for group in groups]
-
-    def _set(self, group: dict[str, Any], value: float) -> None:
-        if isinstance(group[self.param_name], Tensor):
-            group[self.param_name].fill_(value)
-        else:
-            group[self.param_name] = value
 
     def _meet_new_groups(self) -> None:
         """Schedule groups that were added to the optimizer since the last step: from now on they change by the same

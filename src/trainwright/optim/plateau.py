@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
@@ -89,6 +90,12 @@ class ReduceOnPlateauParamScheduler(TableScheduler):
             if before - value > self.eps:
                 self._set(group, value)
                 self.print_value(self.verbose, index, value)
+
+    def _set(self, group: dict[str, Any], value: float) -> None:
+        if isinstance(group[self.param_name], Tensor):
+            group[self.param_name].fill_(value)
+        else:
+            group[self.param_name] = value
 
     def _get_value(self) -> list[float]:
         reduced = [value * self.schedule.factor(self.last_step, self.factor) for value in self._present()]

@@ -82,7 +82,7 @@ class TableScheduler(_ParamScheduler):
         schedule, step, name = self.schedule, self.last_step, self.param_name
         settings = [getattr(self, setting) for setting in schedule.factor_settings]
         factor = schedule.factor(step, *settings)
-        anew = self._origin(step)
+        anew = None if schedule.origin is None else self._origin(step)
         if anew is not None:
             self._start = [base * anew for base in self.base_values]
         else:
@@ -105,8 +105,7 @@ class TableScheduler(_ParamScheduler):
 
     def _origin(self, step: int) -> float | None:
         schedule = self.schedule
-        if schedule.origin is None:
-            return None
+        assert schedule.origin is not None
         return schedule.origin(step, *[getattr(self, setting) for setting in schedule.origin_settings])
 
     def _floors(self) -> list[float] | None:
