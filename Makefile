@@ -49,6 +49,7 @@ bench: venv
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/host_reads.py
 	$(BIN)/python benchmarks/config.py
+	$(BIN)/python benchmarks/dataset_memory.py
 	$(BIN)/python benchmarks/overhead.py
 
 clean:

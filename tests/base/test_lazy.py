@@ -97,6 +97,14 @@ def test_a_class_cannot_inherit_from_what_is_not_imported():
             pass
 
 
+def test_what_it_holds_is_not_known():
+    table = LazyObject("lib", "TABLE")
+    with pytest.raises(TypeError, match=r"lib.TABLE\['a'\]: what it holds is not known while the config is read"):
+        table["a"]
+    with pytest.raises(ConfigError, match="lib.TABLE cannot be gone through: what it holds is not known while"):
+        list(table)
+
+
 def test_equality_is_by_what_is_named():
     sgd = LazyObject("torch.optim", "SGD", "a.py, line 1")
     assert sgd == LazyObject("torch.optim", "SGD", "b.py, line 2")

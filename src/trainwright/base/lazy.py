@@ -14,7 +14,7 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
-from trainwright.base.errors import ConfigError, CustomImportError, add_note
+from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, add_note
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _DUNDERS = frozenset({"__version__", "__file__", "__path__", "__all__", "__name__", "__qualname__"})
@@ -148,6 +148,14 @@ class LazyObject:
         raise ConfigError(
             f"a class in a config cannot inherit from {self.dotted}, which is not imported while the config is read: "
             "define the class in a module, and import it from there"
+        )
+
+    def __getitem__(self, key: Any) -> Any:
+        raise ConfigTypeError(f"{self.dotted}[{key!r}]: what it holds is not known while the config is read")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise ConfigTypeError(
+            f"{self.dotted} cannot be gone through: what it holds is not known while the config is read"
         )
 
     def __bool__(self) -> bool:
