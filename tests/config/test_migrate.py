@@ -283,7 +283,6 @@ def test_one_setting(settings, key, expected):
             "momentum_config.warmup",
             "divided by its factor",
         ),
-        ({"momentum_config": {"policy": "OneCycle"}}, "momentum_config.policy", "Two CosineAnnealingMomentum"),
         (
             {
                 "runner": {"type": "IterBasedRunner", "max_iters": 9},
@@ -380,3 +379,23 @@ def test_an_old_config_that_never_worked(settings, text):
     with pytest.raises(ConfigError) as caught:
         minimal(**settings)
     assert text in str(caught.value)
+
+
+def test_the_momentum_of_a_one_cycle(tmp_path):
+    old = {
+        "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9},
+        "runner": {"type": "IterBasedRunner", "max_iters": 100},
+        "lr_config": {"policy": "OneCycle", "max_lr": 0.4},
+        "momentum_config": {"policy": "OneCycle", "base_momentum": 0.8, "pct_start": 0.25},
+    }
+    schedulers = migrate(old).tree["param_scheduler"]
+    assert {
+        key: schedulers[1][key] for key in ("type", "eta_max", "eta_min", "total_steps", "pct_start", "by_epoch")
+    } == {
+        "type": "OneCycleMomentum",
+        "eta_max": 0.95,
+        "eta_min": 0.8,
+        "total_steps": 100,
+        "pct_start": 0.25,
+        "by_epoch": False,
+    }

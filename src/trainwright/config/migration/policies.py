@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainwright.base.errors import ConfigError
-from trainwright.config.migration.job import Job, Tree, copied, moved, short
+from trainwright.config.migration.job import Job, Tree, moved
 
 
 class Policy:
@@ -198,25 +198,24 @@ def _inverse(policy: Policy) -> None:
 
 
 def _one_cycle(policy: Policy) -> None:
-    if policy.kind == "Momentum":
-        policy.note(
-            "policy",
-            f"OneCycle has no counterpart for momentum. Its options: {short(copied(policy.options))}.",
-            "Two CosineAnnealingMomentum, down to base_momentum and up to max_momentum, come near.",
-        )
-        policy.options.clear()
-        return
     policy.count_iterations()
     steps = policy.options.pop("total_steps", None)
     if steps is not None and policy.is_converted:  # its own length is in iterations
         policy.unit = {"by_epoch": False}
     length = policy.end if steps is None else steps
-    names = ("pct_start", "anneal_strategy", "div_factor", "final_div_factor", "three_phase")
-    rest = moved(policy.options, names)
-    largest = policy.required("max_lr")
-    if isinstance(largest, dict):
+    if policy.kind == "Momentum":
+        rest = moved(policy.options, ("pct_start", "anneal_strategy", "three_phase"))
+        ends = {
+            "eta_max": policy.options.pop("max_momentum", 0.95),
+            "eta_min": policy.options.pop("base_momentum", 0.85),
+        }
+    else:
+        names = ("pct_start", "anneal_strategy", "div_factor", "final_div_factor", "three_phase")
+        rest = moved(policy.options, names)
+        ends = {"eta_max": policy.required("max_lr")}
+    if any(isinstance(value, dict) for value in ends.values()):
         policy.note("max_lr", "it has a value for each of several optimizers.", "Give each one a scheduler.")
-    policy.add("OneCycle", eta_max=largest, total_steps=length, **rest)
+    policy.add("OneCycle", **ends, total_steps=length, **rest)
 
 
 def _cyclic(policy: Policy) -> None:
