@@ -205,3 +205,20 @@ def test_bad_loss_scale(loss_scale):
     message = f"a number above 0 or a dict of GradScaler arguments, got {loss_scale!r}"
     with pytest.raises(ConfigTypeError, match=re.escape(message)):
         wrap(make_model(), loss_scale=loss_scale)
+
+
+@pytest.mark.parametrize("counts", [1, 2])
+def test_a_fused_sgd_whose_first_step_overflows(counts):
+    def trained(fused):
+        model = make_model()
+        wrapper = wrap(
+            model, dtype="float16", loss_scale={"init_scale": 2.0**30}, fused=fused, accumulative_counts=counts
+        )
+        before = weights(model)
+        train(model, wrapper, make_batches(counts))
+        assert torch.equal(weights(model), before)
+        assert wrapper.loss_scaler.get_scale() == 2.0**29
+        train(model, wrapper, make_batches(40))
+        return weights(model)
+
+    torch.testing.assert_close(trained("auto"), trained(False), rtol=1e-5, atol=1e-6)

@@ -68,6 +68,11 @@ PAIRS = [
         id="constant",
     ),
     pytest.param(
+        lambda o: ConstantLR(o, factor=0.3, end=1, by_epoch=False),
+        lambda o: lr_scheduler.ConstantLR(o, factor=0.3, total_iters=0),
+        id="constant-of-one-step",
+    ),
+    pytest.param(
         lambda o: LinearLR(o, start_factor=1e-3, end_factor=0.9, end=701, by_epoch=False),
         lambda o: lr_scheduler.LinearLR(o, start_factor=1e-3, end_factor=0.9, total_iters=700),
         id="linear",

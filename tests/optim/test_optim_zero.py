@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainwright import optim
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.optim import OptimWrapper, build_optim_wrapper
 from trainwright.registry import OPTIMIZERS
@@ -99,6 +100,12 @@ def refusal(kind):
 )
 def test_bad_types(kind, message):
     assert message in run_ranks(1, refusal, kind)[0]
+
+
+def test_it_is_imported_when_it_is_asked_for():
+    assert optim.ZeroRedundancyOptimizer is OPTIMIZERS.get("ZeroRedundancyOptimizer")
+    with pytest.raises(AttributeError, match=r"module 'trainwright\.optim' has no attribute 'ZeroRedundancyOptimiser'"):
+        _ = optim.ZeroRedundancyOptimiser
 
 
 def test_without_a_process_group():

@@ -128,6 +128,22 @@ def test_each_optimizer_has_schedulers_of_its_own():
         make_schedulers([cfg("PolyLR"), cfg("CosineAnnealingLR")], wrapper, HORIZON)
 
 
+NAMES = [
+    ({"a": []}, "none for the optim wrapper 'bee': add bee=[...], with an empty list where nothing is scheduled"),
+    (
+        {"a": [], "be": [], "bee": []},
+        "has an entry 'be', but the optim wrappers are a, bee. Did you mean 'bee'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schedulers", "message"), NAMES)
+def test_schedulers_and_optimizers_have_the_same_names(schedulers, message):
+    wrapper = OptimWrapperDict(a=OptimWrapper(make_optimizer()), bee=OptimWrapper(make_optimizer()))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_schedulers(schedulers, wrapper, HORIZON)
+
+
 def test_a_scheduler_of_ones_own_is_not_judged(monkeypatch):
     class Own(_ParamScheduler):
         def __init__(self, optimizer, **kwargs):

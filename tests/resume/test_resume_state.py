@@ -235,6 +235,21 @@ def test_another_number_of_schedulers_is_refused(tmp_path):
         resumed(cfg)
 
 
+def test_schedules_that_go_on_otherwise_than_the_config_says_are_told_of(tmp_path, capsys):
+    changes = {"param_scheduler": {"type": "PolyLR", "power": 2.0}, "log_level": "WARNING"}
+    run(config(tmp_path, epochs=2, **changes))
+    capsys.readouterr()
+    second = resumed(config(tmp_path, epochs=4, **changes))
+    printed = capsys.readouterr()
+    text = " ".join((printed.out + printed.err).split())
+    assert "param_scheduler number 0 (counted from 0), PolyLR, goes on as it was saved, not as the config says:" in text
+    assert "end=2 instead of 4, total_iters=1 instead of 3. A schedule that is to outlast a part" in text
+    assert second.optim_wrapper.get_lr() == {"lr": [0.0]}
+    resumed(config(tmp_path, epochs=6, **{**changes, "param_scheduler": {"type": "PolyLR", "power": 2.0, "end": 2}}))
+    printed = capsys.readouterr()
+    assert "goes on as it was saved" not in printed.out + printed.err
+
+
 @pytest.mark.parametrize("hook", [None, {"type": "CheckpointHook", "interval": -1}])
 def test_an_interrupted_run_is_saved_whatever_the_hook_says(tmp_path, hook):
     if hook is not None:
@@ -243,7 +258,7 @@ def test_an_interrupted_run_is_saved_whatever_the_hook_says(tmp_path, hook):
     first = Runner.from_cfg({**cfg, "custom_hooks": [StopAt(Event.AFTER_TRAIN_ITER, 3)]})
     with pytest.raises(Interrupted, match=r"training was stopped \(after_train_iter number 3\) after iteration 3"):
         first.train()
-    assert [p.name for p in tmp_path.glob("*/*.pth")] == ["iter_3.pth"]
+    assert [p.name for p in tmp_path.rglob("*.pth")] == ["iter_3.pth"]
     second = Runner.from_cfg({**cfg, "resume": True})
     second.train()
     assert len(second.message_hub.get_scalar("train/loss")) == 10

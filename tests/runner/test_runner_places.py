@@ -114,6 +114,21 @@ def test_an_unknown_name_that_is_found_late_has_its_place_too(tmp_path):
     assert any("config: model.backbone" in note for note in (*notes_of(caught.value), str(caught.value)))
 
 
+def test_what_the_constructor_of_an_optim_wrapper_finds_in_the_model_has_its_place(tmp_path):
+    (tmp_path / "cfg.py").write_text(
+        "optim_wrapper = dict(\n    optimizer=dict(type='SGD', lr=0.1),\n"
+        "    paramwise_cfg=dict(custom_keys={'nope': dict(lr_mult=2.0)}))\n"
+    )
+    given = Config.fromfile(str(tmp_path / "cfg.py"))
+    cfg = Config.fromfile(str(tmp_path / "cfg.py"))
+    cfg.merge_from_dict({k: v for k, v in toy_config(tmp_path / "run").items() if k not in given})
+    with pytest.raises(ConfigError, match="custom_keys has 'nope'") as info:
+        Runner.from_cfg(cfg).train()
+    (note,) = [note for note in info.value.__notes__ if note.startswith("config: ")]
+    assert note.startswith("config: optim_wrapper (")
+    assert note.endswith("cfg.py:1)")
+
+
 def test_errors_of_other_kinds_have_no_place(tmp_path):
     with pytest.raises(OSError, match="is damaged") as caught:
         raise OSError("it is damaged")

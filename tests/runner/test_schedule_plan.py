@@ -145,6 +145,9 @@ def test_several_optimizers():
     found = plan_schedules(cfg)
     assert [(curve.label, curve.values[0]) for curve in found.curves] == [("a.lr", 0.1), ("b.lr", 0.1)]
     assert [group["lr"] for half in halves.values() for group in half.param_groups] == [0.1, 0.2]
+    cfg = toy_config("nowhere", train_cfg=EPOCHS, optim_wrapper=halves, param_scheduler={"a": [], "bb": []})
+    with pytest.raises(ConfigError, match="param_scheduler has an entry 'bb', but the optim wrappers are a, b. Did"):
+        plan_schedules(cfg)
 
 
 def test_a_plateau_is_noted():

@@ -1,5 +1,7 @@
 """What updates the parameters, and by how much: optim wrappers, optimizers by name, schedulers."""
 
+from typing import Any
+
 from trainwright.optim.amp import AmpOptimWrapper
 from trainwright.optim.apex import ApexOptimWrapper
 from trainwright.optim.constructor import DefaultOptimWrapperConstructor, build_optim_wrapper
@@ -99,4 +101,14 @@ __all__ = [
     "ReduceOnPlateauMomentum",
     "ReduceOnPlateauParamScheduler",
     "TableScheduler",
+    "ZeroRedundancyOptimizer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """torch.distributed.optim takes a while to import, and few need it."""
+    if name != "ZeroRedundancyOptimizer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trainwright.optim.zero import ZeroRedundancyOptimizer
+
+    return ZeroRedundancyOptimizer

@@ -26,7 +26,8 @@ class AmpOptimWrapper(OptimWrapper):
 
     ``loss_scale``: 'dynamic'; a number, which then stays; or a dict of arguments for ``torch.amp.GradScaler``.
     bfloat16 has the exponent range of float32 and needs no scaling, so 'dynamic' scales float16 only. With scaling,
-    GradScaler reads once a step, on the host, whether a gradient overflowed, unless the optimizer is a fused one.
+    GradScaler reads once a step, on the host, whether a gradient overflowed, unless the optimizer is a fused one other
+    than SGD.
 
     ``use_fsdp``: take the scaler that agrees on overflow between the ranks of ``FullyShardedDataParallel``.
 
@@ -57,6 +58,9 @@ class AmpOptimWrapper(OptimWrapper):
                 f"loss_scale must be 'dynamic', a number above 0 or a dict of GradScaler arguments, got {loss_scale!r}"
             )
         self.loss_scaler = _make_scaler(device, use_fsdp, options)
+        if self.loss_scaler.is_enabled() and isinstance(self.optimizer, torch.optim.SGD):
+            # The fused form skips a step by itself, but its momentum is then uninitialised memory if it is the first.
+            vars(self.optimizer).pop("_step_supports_amp_scaling", None)
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of the loss times the loss scale, and count it."""

@@ -20,6 +20,7 @@ from trainwright.base.text import did_you_mean
 from trainwright.optim.freezing import freeze, matched_name, only_freezes
 from trainwright.optim.wrapper import BaseOptimWrapper
 from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from trainwright.registry.build import remembering
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _DEFORMABLE = {"DeformConv2d", "ModulatedDeformConv2d"}  # by name: the packages that have them stay optional
@@ -269,7 +270,7 @@ def build_optim_wrapper(model: nn.Module, cfg: dict[str, Any]) -> BaseOptimWrapp
         ready = {key: value for key, value in cfg.items() if key not in ("constructor", "paramwise_cfg")}
         wrapper: BaseOptimWrapper = OPTIM_WRAPPERS.build({"type": "OptimWrapper", **ready})
         return wrapper
-    cfg = copy.deepcopy(cfg)
+    given, cfg = cfg, copy.deepcopy(cfg)
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
         {
             "type": cfg.pop("constructor", "DefaultOptimWrapperConstructor"),
@@ -277,5 +278,6 @@ def build_optim_wrapper(model: nn.Module, cfg: dict[str, Any]) -> BaseOptimWrapp
             "optim_wrapper_cfg": cfg,
         }
     )
-    built: BaseOptimWrapper = constructor(model)
+    with remembering(given):
+        built: BaseOptimWrapper = constructor(model)
     return built

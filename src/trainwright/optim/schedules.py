@@ -29,7 +29,7 @@ _CYCLE = {"total_steps": None, "pct_start": 0.3, "anneal_strategy": "cos"}
 
 
 def constant(step: float, factor: float, total_iters: float) -> float:
-    return factor if step < total_iters else 1.0
+    return factor if step == 0 or step < total_iters else 1.0
 
 
 def linear(step: float, start_factor: float, end_factor: float, total_iters: float) -> float:

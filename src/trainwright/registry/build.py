@@ -28,7 +28,7 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
     note that names the class, registry and file; `built_from` tells the config it came from.
     """
     args = _arguments(cfg, registry, default_args)
-    with _remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+    with remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
         kind = args.pop("type")
         return _call(_target(kind, scoped), args, kind, scoped)
 
@@ -67,7 +67,7 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = N
     `convert_to_iter_based=True` with `epoch_length` turns one that counts epochs into one that counts iterations.
     """
     args = _arguments(cfg, registry, default_args)
-    with _remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
+    with remembering(cfg), registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
         kind = args.pop("type")
         target = _target(kind, scoped)
         if not args.pop("convert_to_iter_based", False):
@@ -107,7 +107,7 @@ def _check_registry(registry: Any) -> None:
 
 
 @contextmanager
-def _remembering(cfg: Any) -> Iterator[None]:
+def remembering(cfg: Any) -> Iterator[None]:
     """An error that leaves the block tells which config it came from: the innermost one, which is left first."""
     try:
         yield

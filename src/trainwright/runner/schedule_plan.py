@@ -18,7 +18,7 @@ from trainwright.runner.check import find_problems, refuse
 from trainwright.runner.checks.keys import raw, spec_of
 from trainwright.runner.checks.schedules import Horizon, horizon_of
 from trainwright.state import rng
-from trainwright.strategies.schedulers import make_optim_wrapper, make_schedulers
+from trainwright.strategies.schedulers import check_names, make_optim_wrapper, make_schedulers
 
 _JUDGED = ("param_scheduler", "optim_wrapper", "train_cfg")
 
@@ -99,8 +99,13 @@ def _plan(spec: Mapping[str, Any], horizon: Horizon, epoch_length: int | None) -
         "max_iters": n_steps,
     }
     curves: list[Curve] = []
-    for name, groups, defaults in _optimizers(spec, notes):
-        cfg = given[name] if isinstance(given, dict) and "type" not in given and name in given else given
+    optimizers = list(_optimizers(spec, notes))
+    names = [name for name, _, _ in optimizers if name is not None]
+    by_name = bool(names) and isinstance(given, dict) and "type" not in given
+    if by_name:
+        check_names(list(given), names)
+    for name, groups, defaults in optimizers:
+        cfg = given[name] if by_name else given
         curves += _curves(name, _Groups(groups, defaults, merge=not _has_lists(cfg)), cfg, limits, notes)
     return SchedulePlan(unit, n_steps, epoch_length, curves, notes)
 

@@ -24,7 +24,7 @@ from trainwright.io import writable_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
 from trainwright.strategies.environment import Randomness, set_randomness, setup_environment
-from trainwright.strategies.schedulers import Schedulers, make_optim_wrapper, make_schedulers
+from trainwright.strategies.schedulers import Schedulers, load_states, make_optim_wrapper, make_schedulers
 from trainwright.strategies.surgery import compile_method
 
 Callback = Callable[[dict[str, Any]], None]
@@ -347,8 +347,8 @@ class BaseStrategy(ABC):
                     f"the checkpoint has {len(states)} parameter schedulers and this config {len(schedulers)}: resume "
                     "with the same param_scheduler, or with resume_param_scheduler=False."
                 )
-            for scheduler, state in zip(schedulers, states, strict=True):
-                scheduler.load_state_dict(state)
+            for text in load_states(schedulers, states):
+                self.logger.warning(text)
 
     def load_or_resume(self, *, load_from: str | None = None, resume: bool | str = False) -> dict[str, Any] | None:
         """Resume from the named file, from ``load_from``, or from the latest in ``work_dir``; or load weights only.

@@ -9,7 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler, build_optim_wrapper
+from trainwright.base.text import did_you_mean
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, TableScheduler, _ParamScheduler, build_optim_wrapper
 from trainwright.optim.overlaps import overlaps, span_of
 from trainwright.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
@@ -47,11 +48,26 @@ def make_schedulers(cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
         return _for_one(cfg, optim_wrapper, horizon)
-    built: dict[str, list[Any]] = {}
-    for name, wrapper in optim_wrapper.items():
-        by_name = isinstance(cfg, dict) and "type" not in cfg
-        built[name] = _for_one(cfg[name] if by_name else cfg, wrapper, horizon)
-    return built
+    by_name = isinstance(cfg, dict) and "type" not in cfg
+    if by_name:
+        check_names(list(cfg), list(optim_wrapper))
+    return {name: _for_one(cfg[name] if by_name else cfg, part, horizon) for name, part in optim_wrapper.items()}
+
+
+def check_names(given: list[str], wrappers: list[str]) -> None:
+    """Each wrapper has its entry, and each entry its wrapper."""
+    for name in given:
+        if name not in wrappers:
+            raise ConfigError(
+                f"param_scheduler has an entry {name!r}, but the optim wrappers are {', '.join(wrappers)}."
+                f"{did_you_mean(str(name), wrappers)}"
+            )
+    for name in wrappers:
+        if name not in given:
+            raise ConfigError(
+                f"param_scheduler has entries by name and none for the optim wrapper {name!r}: add "
+                f"{name}=[...], with an empty list where nothing is scheduled."
+            )
 
 
 def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any]:
@@ -88,3 +104,28 @@ def _build_scheduler(cfg: dict[str, Any], wrapper: Any, horizon: dict[str, int |
             )
         added["epoch_length"] = horizon["epoch_length"]
     return PARAM_SCHEDULERS.build(cfg, default_args=added)
+
+
+def load_states(schedulers: Sequence[Any], states: Sequence[Any]) -> list[str]:
+    """Load states with their settings; says in words which settings are others than those of the config."""
+    texts = []
+    for number, (scheduler, state) in enumerate(zip(schedulers, states, strict=True)):
+        own = _settings(scheduler)
+        scheduler.load_state_dict(state)
+        loaded = _settings(scheduler)
+        changed = [f"{name}={loaded[name]!r} instead of {own[name]!r}" for name in own if own[name] != loaded[name]]
+        if changed:
+            texts.append(
+                f"param_scheduler number {number} (counted from 0), {type(scheduler).__name__}, goes on as it was "
+                f"saved, not as the config says: {', '.join(changed)}. A schedule that is to outlast a part of the "
+                "training needs its `end` written out from the first part on."
+            )
+    return texts
+
+
+def _settings(scheduler: Any) -> dict[str, Any]:
+    names = ["begin", "end", "by_epoch"]
+    if isinstance(scheduler, TableScheduler):
+        schedule = scheduler.schedule
+        names += [*schedule.factor_settings, *schedule.floor_settings]
+    return {name: getattr(scheduler, name) for name in dict.fromkeys(names)}

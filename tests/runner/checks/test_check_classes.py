@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from trainwright.model import BaseModel
+from trainwright.optim import DefaultOptimWrapperConstructor
 from trainwright.registry import DATASETS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS, TRANSFORMS, Registry
 from trainwright.runner.check import validate
 from trainwright.testing.toys import ToyDataset, ToyModel, toy_loader
@@ -306,6 +307,21 @@ def test_priorities_of_hooks(found):
     assert text == "custom_hooks.0.priority: priority must be a number, a name or a Priority, not 1.5."
 
 
+def test_arguments_of_the_average_of_a_hook(found):
+    hook = {"type": "EMAHook", "begin_iter": 1}
+    assert found(custom_hooks=[{**hook, "gamma": 9, "ema_type": "MomentumAnnealingEMA", "priority": 49}]) == []
+    assert found(custom_hooks=[{**hook, "momentm": 0.1}]) == [
+        (
+            "error",
+            "custom_hooks.0.momentm: ExponentialMovingAverage: unknown argument 'momentm'. Did you mean 'momentum'?",
+        )
+    ]
+    ((level, text),) = found(custom_hooks=[{**hook, "ema_type": "MomentumAnealingEMA"}])
+    assert level == "error"
+    assert "'MomentumAnealingEMA' is not in the 'model' registry" in text
+    assert "Did you mean 'MomentumAnnealingEMA'?" in text
+
+
 def test_clip_grad(found):
     wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}, "clip_grad": {"max_norms": 3}}
     ((level, text),) = found(optim_wrapper=wrapper)
@@ -322,6 +338,20 @@ def test_paramwise_cfg(found):
     ((level, text),) = found(optim_wrapper=wrapper)
     assert level == "error"
     assert text.startswith("optim_wrapper.paramwise_cfg: paramwise_cfg has no setting 'norm_decay_mul'")
+
+
+def test_paramwise_cfg_is_that_of_the_constructor_which_is_named(found, monkeypatch):
+    class ByLayer(DefaultOptimWrapperConstructor):
+        def add_params(self, params, module, **kwargs):
+            params.append({"params": list(module.parameters()), "lr": self.paramwise_cfg["decay_rate"]})
+
+    monkeypatch.setitem(OPTIM_WRAPPER_CONSTRUCTORS.module_dict, "ByLayer", ByLayer)
+    wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}, "paramwise_cfg": {"decay_rate": 0.9, "num_layers": 12}}
+    for kind in ("ByLayer", ByLayer, "LearningRateDecayOptimWrapperConstructor"):
+        assert found(optim_wrapper={**wrapper, "constructor": kind}) == []
+    wrapper["paramwise_cfg"]["num_layers"] = 0
+    ((_, text),) = found(optim_wrapper={**wrapper, "constructor": "LearningRateDecayOptimWrapperConstructor"})
+    assert text == "optim_wrapper.paramwise_cfg: num_layers must be a whole number of at least 1, got 0"
 
 
 def test_a_constructor_of_ones_own_reads_what_it_likes(found, monkeypatch):

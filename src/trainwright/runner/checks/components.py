@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 from trainwright import registry
 from trainwright.engine.loops import EvalLoop
 from trainwright.engine.loops.named import is_named, is_named_evaluator
+from trainwright.hooks import EMAHook
 from trainwright.optim import DefaultOptimWrapperConstructor
 from trainwright.registry import Registry
 from trainwright.runner.checks.problem import Where
@@ -63,6 +65,9 @@ def _components(spec: Spec) -> Iterator[Component]:
             yield from metrics(where, evaluator)
     for where, hook in hooks(spec):
         yield Component(where, hook, registry.HOOKS, taken_out=("priority",))
+        average = _average(hook)
+        if average is not None:
+            yield Component(where, average, registry.MODELS, ("model",))
     yield Component(("log_processor",), spec["log_processor"], registry.LOG_PROCESSORS, default="LogProcessor")
     visualizer = spec["visualizer"]
     yield Component(("visualizer",), visualizer, registry.VISUALIZERS, ("name", "save_dir"), "Visualizer")
@@ -110,6 +115,18 @@ def hooks(spec: Spec) -> Iterator[tuple[Where, Any]]:
     """Custom hooks, and the settings of default hooks that have any."""
     yield from (((*("default_hooks",), name), hook) for name, hook in dict.items(spec["default_hooks"] or {}))
     yield from numbered(("custom_hooks",), spec["custom_hooks"] or [])
+
+
+def _average(hook: Any) -> dict[str, Any] | None:
+    """The averaged model that an EMAHook hands its further arguments on to."""
+    if not isinstance(hook, dict):
+        return None
+    kind: Any = resolve((), dict.get(hook, "type"), registry.HOOKS).target
+    if not isinstance(kind, type) or kind.__init__ is not EMAHook.__init__:  # type: ignore[misc]
+        return None
+    own = (*signature(EMAHook).parameters, "type", "priority")
+    handed_on = {key: value for key, value in dict.items(hook) if key not in own}
+    return {"type": dict.get(hook, "ema_type", "ExponentialMovingAverage"), **handed_on}
 
 
 def _loader_parts(where: Where, loader: dict[Any, Any]) -> Iterator[Component]:

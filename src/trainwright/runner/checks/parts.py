@@ -11,7 +11,7 @@ from trainwright.data.builder import option_errors
 from trainwright.engine import get_priority
 from trainwright.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from trainwright.optim.wrapper import checked_clip
-from trainwright.registry import OPTIM_WRAPPERS
+from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from trainwright.registry.annotations import wrong_types
 from trainwright.runner.builders import merge_default_hooks
 from trainwright.runner.checks.components import has_known_constructor, hooks, loaders
@@ -127,7 +127,9 @@ def _check_paramwise(cfg: Any) -> None:
     if isinstance(cfg, dict) and dict.get(cfg, "paramwise_cfg") is not None and has_known_constructor(cfg):
         optimizer = dict.get(cfg, "optimizer")
         if isinstance(optimizer, dict) and "type" in optimizer:  # else that is reported by itself
-            DefaultOptimWrapperConstructor({"optimizer": optimizer}, dict.get(cfg, "paramwise_cfg"))
+            constructor = dict.get(cfg, "constructor") or DefaultOptimWrapperConstructor
+            kind: Any = resolve((), constructor, OPTIM_WRAPPER_CONSTRUCTORS).target
+            kind({"optimizer": optimizer}, dict.get(cfg, "paramwise_cfg"))  # the check of its own settings
 
 
 def _check_clipping(cfg: Any) -> None:
