@@ -81,6 +81,27 @@ def test_formats(tmp_path, suffix):
     assert BaseDataset(str(path)).get_data_info(1)["box"] == [1, 0.1]
 
 
+def test_annotations_that_are_not_serialized_may_be_any_sequence():
+    class Rows(BaseDataset):
+        def load_data_list(self):
+            return tuple({"n": n} for n in range(3))
+
+    assert [sample["n"] for sample in Rows(serialize_data=False, indices=2)] == [0, 1]
+    assert Rows(serialize_data=False)[-1] == {"n": 2, "sample_idx": 2}
+    with pytest.raises(ConfigTypeError, match=r"Rows.load_data_list must return a list of dicts.* got tuple"):
+        Rows()
+
+
+def test_a_metainfo_file_that_is_not_there_is_told(capsys):
+    assert BaseDataset._load_metainfo({"classes": "no_such.txt", "task": "coco"}) == {
+        "classes": "no_such.txt",
+        "task": "coco",
+    }
+    text = capsys.readouterr().err
+    assert "metainfo names 'no_such.txt', which is no file: it is taken for a text" in text
+    assert "coco" not in text
+
+
 def test_the_order_of_the_metainfo(ann_file, tmp_path):
     class Classes(BaseDataset):
         METAINFO = {"task": "from class", "palette": [1]}

@@ -79,3 +79,20 @@ class Add:
 
     def __call__(self, x: int) -> int:
         return x + self.n
+
+
+@pytest.mark.parametrize("collate", [pseudo_collate, default_collate])
+def test_values_of_unequal_kinds_are_named(collate):
+    with pytest.raises(DataError, match=r"at \['a'\]: sample 0 of the batch has a dict, sample 2 a int"):
+        collate([{"a": {"q": 1}}, {"a": {"q": 1}}, {"a": 3}])
+    with pytest.raises(DataError, match=r"at \['a'\]: sample 0 of the batch has a list, sample 1 a int"):
+        collate([{"a": [1, 2]}, {"a": 5}])
+    with pytest.raises(DataError, match=r"samples: sample 0 of the batch has a dict, sample 1 a list"):
+        collate([{"a": 1}, ["a"]])
+
+
+def test_none_in_some_samples_only_is_an_error_wherever_it_is():
+    with pytest.raises(DataError, match=r"at \['a'\]: sample 0 of the batch has a NoneType, sample 1 a Tensor"):
+        default_collate([{"a": None}, {"a": torch.ones(1)}])
+    with pytest.raises(DataError, match=r"at \['a'\]: sample 0 of the batch has \(1,\), sample 1 has NoneType"):
+        default_collate([{"a": torch.ones(1)}, {"a": None}])

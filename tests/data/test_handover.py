@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,26 @@ def test_one_worker_reads_for_all_where_nobody_has_before(node, tmp_path):
     assert len({path for _, path in found}) == 1
     assert n_reads(tmp_path / "log") == 1
     assert not dataset._fully_initialized
+
+
+def test_workers_try_again_what_others_have_failed_to_read(node, tmp_path, monkeypatch):
+    class Late(Where):
+        def __len__(self) -> int:
+            return 10
+
+        def load_data_list(self) -> list[Any]:
+            if os.environ.get("TW_TEST_DISK") == "gone":
+                raise OSError("the disk is gone")
+            return super().load_data_list()
+
+    keeps_the_folder = Where(tmp_path / "other")
+    dataset = Late(tmp_path / "log", lazy_init=True)
+    monkeypatch.setenv("TW_TEST_DISK", "gone")
+    with pytest.raises(OSError, match="the disk is gone"):
+        _seen_by_workers(dataset)
+    monkeypatch.setenv("TW_TEST_DISK", "there")
+    assert sorted(n for n, _ in _seen_by_workers(dataset)) == [*range(1, 20, 2)]
+    del keeps_the_folder
 
 
 def test_workers_of_ranks_that_have_read_nothing(node, tmp_path):

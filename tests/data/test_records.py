@@ -256,6 +256,14 @@ def test_what_a_killed_run_left_is_removed_by_the_next(node):
     del data
 
 
+def test_a_folder_of_a_run_that_was_killed_before_it_had_locked_it_is_removed(node):
+    memory, _ = node
+    (memory / f"trainwright-{os.geteuid()}-p1").mkdir(0o700)
+    data = stored([1], run="b")
+    assert [path.name for path in memory.iterdir()] == [f"trainwright-{os.geteuid()}-b"]
+    del data
+
+
 def test_the_number_of_a_process_may_come_again(node):
     memory, _ = node
     stale = memory / f"trainwright-{os.geteuid()}-a"

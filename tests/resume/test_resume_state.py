@@ -235,19 +235,71 @@ def test_another_number_of_schedulers_is_refused(tmp_path):
         resumed(cfg)
 
 
-def test_schedules_that_go_on_otherwise_than_the_config_says_are_told_of(tmp_path, capsys):
-    changes = {"param_scheduler": {"type": "PolyLR", "power": 2.0}, "log_level": "WARNING"}
+class NotesRates(Hook):
+    """Notes the learning rate of every iteration."""
+
+    def __init__(self):
+        self.rates = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates[runner.iter] = runner.optim_wrapper.get_lr()["lr"][0]
+
+
+SCHEDULES = {
+    "poly": [{"type": "PolyLR", "power": 2.0}],
+    "cosine": [{"type": "CosineAnnealingLR", "eta_min": 0.01}],
+    "cosine by iteration": [{"type": "CosineAnnealingLR", "convert_to_iter_based": True}],
+    "linear": [{"type": "LinearLR", "start_factor": 0.1}],
+    "one cycle": [{"type": "OneCycleLR", "eta_max": 0.5, "convert_to_iter_based": True}],
+    "stable, then down": [{"type": "WarmupStableDecayLR", "warmup_steps": 1, "decay_steps": 1}],
+    "warm-up, then cosine": [
+        {"type": "LinearLR", "start_factor": 0.1, "end": 3, "by_epoch": False},
+        {"type": "CosineAnnealingLR", "begin": 1, "convert_to_iter_based": True},
+    ],
+    "factors at once": [
+        {"type": "ConstantLR", "factor": 0.5, "end": 30, "by_epoch": False},
+        {"type": "PolyLR", "power": 1.0, "convert_to_iter_based": True},
+    ],
+    "a horizon that shrinks": [{"type": "PolyLR", "power": 2.0, "end": 9}],
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_an_extended_horizon_has_the_values_of_the_longer_schedule(tmp_path, name, capsys):
+    schedule = SCHEDULES[name]
+    straight, later = NotesRates(), NotesRates()
+    run(config(tmp_path / "straight", epochs=5, param_scheduler=schedule, custom_hooks=[straight]))
+    first = [{**part, "end": 12} if part.get("end") == 9 else part for part in schedule]
+    run(config(tmp_path / "parts", epochs=2, param_scheduler=first, log_level="WARNING"))
+    capsys.readouterr()
+    resumed(config(tmp_path / "parts", epochs=5, param_scheduler=schedule, custom_hooks=[later], log_level="WARNING"))
+    assert len(later.rates) == 15
+    for number, rate in later.rates.items():
+        assert rate == pytest.approx(straight.rates[number], rel=1e-12, abs=1e-15), number
+    printed = capsys.readouterr()
+    text = " ".join((printed.out + printed.err).split())
+    kind = schedule[-1]["type"]
+    assert f"{kind}, goes on with the settings of the config: end=" in text
+
+
+def test_a_schedule_with_an_end_of_its_own_goes_on_as_it_was(tmp_path, capsys):
+    changes = {"param_scheduler": {"type": "PolyLR", "power": 2.0, "end": 2}, "log_level": "WARNING"}
     run(config(tmp_path, epochs=2, **changes))
     capsys.readouterr()
     second = resumed(config(tmp_path, epochs=4, **changes))
     printed = capsys.readouterr()
-    text = " ".join((printed.out + printed.err).split())
-    assert "param_scheduler number 0 (counted from 0), PolyLR, goes on as it was saved, not as the config says:" in text
-    assert "end=2 instead of 4, total_iters=1 instead of 3. A schedule that is to outlast a part" in text
+    assert "goes on" not in printed.out + printed.err
     assert second.optim_wrapper.get_lr() == {"lr": [0.0]}
-    resumed(config(tmp_path, epochs=6, **{**changes, "param_scheduler": {"type": "PolyLR", "power": 2.0, "end": 2}}))
+
+
+def test_a_schedule_that_now_counts_otherwise_goes_on_as_it_was_saved(tmp_path, capsys):
+    run(config(tmp_path, epochs=2, param_scheduler={"type": "PolyLR"}))
+    capsys.readouterr()
+    cfg = config(tmp_path, epochs=4, param_scheduler={"type": "PolyLR", "by_epoch": False}, log_level="WARNING")
+    resumed(cfg)
     printed = capsys.readouterr()
-    assert "goes on as it was saved" not in printed.out + printed.err
+    text = " ".join((printed.out + printed.err).split())
+    assert "PolyLR, goes on as it was saved, because it counts epochs there." in text
 
 
 @pytest.mark.parametrize("hook", [None, {"type": "CheckpointHook", "interval": -1}])

@@ -86,7 +86,7 @@ def _summary(runner: Any, options: TrainOptions) -> list[str]:
     unit, planned = ("max_epochs", runner.max_epochs) if runner.by_epoch else ("max_iters", runner.max_iters)
     if planned is None or "type" in (runner.cfg.get("train_cfg") or {}):  # a loop of the user's: its settings are too
         return [*lines, "To train on, resume:", f"  {_resume_command(options, runner.work_dir)}"]
-    lines.append(f"To train on, raise {unit} and resume (schedules that have ended keep their last value):")
+    lines.append(f"To train on, raise {unit} and resume (a schedule with an end of its own keeps its last value):")
     lines.append(f"  {_resume_command(options, runner.work_dir, f'train_cfg.{unit}={planned * 2}')}")
     return lines
 

@@ -130,8 +130,9 @@ class BaseDataset(Dataset[Any]):
     def _run_name(self) -> str:
         return self._run if self._run and in_worker() else run_name()
 
-    def _checked(self, records: Any, method: str) -> list[Any]:
-        if not isinstance(records, list):
+    def _checked(self, records: Any, method: str) -> Any:
+        kept_as_is = not self.serialize_data and isinstance(records, Sequence) and not isinstance(records, str)
+        if not isinstance(records, list) and not kept_as_is:
             raise ConfigTypeError(
                 f"{type(self).__name__}.{method} must return a list of dicts, one a sample, got "
                 f"{type(records).__name__}: {brief(records)}"

@@ -38,10 +38,12 @@ def _transpose(items: Sequence[Any], leaf: Leaf, where: str) -> Any:
     if isinstance(first, (str, bytes)):
         return items
     if isinstance(first, Mapping):
+        _require_kind(items, Mapping, where)
         _require(items, first, where)
         return kind({key: _transpose([item[key] for item in items], leaf, f"{where}[{key!r}]") for key in first})
     if not isinstance(first, Sequence):
         return leaf(items, where)
+    _require_kind(items, Sequence, where)
     if any(len(item) != len(first) for item in items):
         raise DataError(
             f"cannot collate samples{_at(where)}: their lengths differ ({[len(item) for item in items]}); "
@@ -60,7 +62,10 @@ def _transpose(items: Sequence[Any], leaf: Leaf, where: str) -> Any:
 
 def _stack(leaves: Any, where: str) -> Any:
     first = leaves[0]
-    if first is None or hasattr(first, "to_dict"):
+    if first is None:
+        _require_kind(leaves, type(None), where)
+        return leaves
+    if hasattr(first, "to_dict"):
         return leaves
     try:
         return torch_default_collate(leaves)
@@ -72,6 +77,15 @@ def _stack(leaves: Any, where: str) -> Any:
             f"cannot stack samples{_at(where)}{which} ({error}); give them one shape in the pipeline, or use "
             "collate_fn=dict(type='pseudo_collate') and stack in the data preprocessor"
         ) from error
+
+
+def _require_kind(items: Sequence[Any], kind: type, where: str) -> None:
+    for n, item in enumerate(items):
+        if not isinstance(item, kind):
+            raise DataError(
+                f"cannot collate samples{_at(where)}: sample 0 of the batch has a {type(items[0]).__name__}, sample "
+                f"{n} a {type(item).__name__}; give every sample the same kind of value"
+            )
 
 
 def _require(items: Sequence[Any], first: Mapping[Any, Any], where: str) -> None:

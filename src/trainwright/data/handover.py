@@ -23,6 +23,7 @@ from trainwright.base.errors import DataError
 from trainwright.base.logs import print_log
 from trainwright.data.node_files import MappedArray, MappedFile, RunFolder
 from trainwright.data.records import arrays_of, pack, unpack
+from trainwright.data.run_name import in_worker
 
 _RECORDS = ("data_list", "data_bytes", "data_address")
 _METHODS = ("full_init", "load_data_list", "parse_data_info", "filter_data", "_serialize_data")
@@ -150,6 +151,8 @@ def _load_first(dataset: Any, load: Callable[[], None], path: str) -> None:
     try:
         load()
     except Exception as error:
+        if in_worker():  # its pass ends with it, and the next pass, of other workers, may succeed
+            raise
         name = type(dataset).__name__
         text = (
             f"the annotations of {name} could not be read: another process of this run (number {os.getpid()}), which "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +27,7 @@ from trainwright.dist import get_world_size
 __all__ = ["KeyedDataLoader", "mix"]
 
 _LOADER_KEY = -1  # an index that no sample has
+_ends: weakref.WeakKeyDictionary[DataLoader[Any], weakref.finalize[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 class KeyedDataLoader(DataLoader[Any]):
@@ -90,6 +93,15 @@ class KeyedDataLoader(DataLoader[Any]):
         return batches
 
     def _get_iterator(self) -> Any:
+        iterator = self._new_iterator()
+        if self.persistent_workers:
+            # The garbage collector ends the queues of what it collects before it asks for the workers to be told
+            # through them: torch then waits five seconds for each. So the iterator is kept out of the garbage.
+            _ends[self] = weakref.finalize(self, _end_workers, iterator, os.getpid())
+            _ends[self].atexit = False  # torch's own exit handler does it
+        return iterator
+
+    def _new_iterator(self) -> Any:
         if self._iterable:
             return super()._get_iterator()
         # Torch's iterator takes its parts from the loader's attributes; users go on seeing their own objects there.
@@ -115,6 +127,7 @@ class KeyedDataLoader(DataLoader[Any]):
         if iterator is not None:
             iterator._shutdown_workers()
             self._iterator = None
+            _ends.pop(self).detach()
 
     # -- position ------------------------------------------------------------------------------------------------------
     @property
@@ -181,6 +194,13 @@ class KeyedDataLoader(DataLoader[Any]):
 
     def _seeded_samplers(self) -> list[DefaultSampler | InfiniteSampler]:
         return [sampler for sampler in samplers_of(self) if isinstance(sampler, (DefaultSampler, InfiniteSampler))]
+
+
+def _end_workers(iterator: Any, pid: int) -> None:
+    if pid == os.getpid():
+        iterator._shutdown_workers()
+    else:  # in a fork, whose parent has the workers
+        iterator._shutdown = True
 
 
 class _Batches:

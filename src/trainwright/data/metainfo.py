@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
+from trainwright.base.logs import print_log
 
 
 def merged(defaults: Mapping[str, Any], given: Any, owner: str) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def _lines(text: str) -> Any:
     try:
         path = Path(text)
         if not path.is_file():
+            if path.suffix == ".txt":
+                print_log(f"metainfo names {text!r}, which is no file: it is taken for a text", "current", 30)
             return text
     except (OSError, ValueError):  # too long for a path, or with a null byte
         return text

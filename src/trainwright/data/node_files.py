@@ -253,6 +253,9 @@ def _sweep() -> None:
         if not name.startswith(prefix) or path in own:
             continue
         with contextlib.suppress(OSError):  # another process was faster
+            if not os.path.exists(os.path.join(path, _ALIVE)):
+                os.rmdir(path)  # killed on its way in or out; whoever is entering makes it again
+                continue
             fd = _open(os.path.join(path, _ALIVE), create=False)
             if _try_exclusive(fd) and _is_at(fd, os.path.join(path, _ALIVE)):
                 _remove(path)

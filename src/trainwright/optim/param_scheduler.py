@@ -65,14 +65,21 @@ class _ParamScheduler:
             self._meet_new_groups()
         if self.begin <= self._global_step < self.end:
             self.last_step += 1
-            for group, value in zip(groups, self._get_value(), strict=False):
-                if isinstance(group[name], Tensor):
-                    group[name].fill_(value)
-                else:
-                    group[name] = value
+            self._put(self._get_value())
             if self.verbose:
                 for index, group in enumerate(groups):
                     self.print_value(True, index, group[name])
+        else:
+            self._last_value = [float(group[name]) for group in groups]
+
+    def _put(self, values: list[float]) -> None:
+        """Set the values of the groups, and remember them."""
+        name, groups = self.param_name, self.optimizer.param_groups
+        for group, value in zip(groups, values, strict=False):
+            if isinstance(group[name], Tensor):
+                group[name].fill_(value)
+            else:
+                group[name] = value
         self._last_value = [float(group[name]) for group in groups]
 
     def _meet_new_groups(self) -> None:

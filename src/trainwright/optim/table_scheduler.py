@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch.optim import Optimizer
 
@@ -24,6 +24,14 @@ from trainwright.registry import PARAM_SCHEDULERS
 
 _BASE_ARGUMENTS = ("begin", "end", "last_step", "by_epoch", "verbose")
 C = TypeVar("C", bound="type[TableScheduler]")
+
+
+class _Standing(NamedTuple):
+    """What a value is made of: where each group started from, how far it has come, and what it tends to."""
+
+    starts: list[float]
+    factor: float
+    floors: list[float]
 
 
 class TableScheduler(_ParamScheduler):
@@ -145,6 +153,46 @@ class TableScheduler(_ParamScheduler):
                 setattr(self, name, sorted(Counter(getattr(self, name)).elements()))
         if "_start" not in state_dict:
             self._last_value = []  # matches nothing: the next step takes the start from the present values
+
+    def settings(self) -> dict[str, Any]:
+        """What the value is a function of, besides the counter and the value that the span began with."""
+        row = self.schedule
+        names = ["begin", "end", *row.factor_settings, *row.floor_settings, *row.origin_settings]
+        return {name: getattr(self, name) for name in dict.fromkeys(names)}
+
+    def take_settings(self, settings: dict[str, Any]) -> None:
+        """Go on with other settings, an extended `end` for instance, as if they had been in force from the begin on.
+
+        The counter stays, and the present values become those that the new settings give at it; what other schedulers
+        have multiplied them by stays too.
+        """
+        before = self._factor_and_floors()
+        self.__dict__.update(settings)
+        if self._global_step < self.begin or before is None or not self._start:
+            return
+        self.last_step = int(min(self._global_step, self.end - 1) - self.begin)
+        after = self._factor_and_floors()
+        assert after is not None
+        self._start = after.starts
+        values = []
+        for group, start, was, low_was, low in zip(
+            self.optimizer.param_groups, after.starts, before.starts, before.floors, after.floors, strict=False
+        ):
+            own = low_was + (was - low_was) * before.factor
+            wanted = low + (start - low) * after.factor
+            present = float(group[self.param_name])
+            values.append(wanted if present == own or own == 0 else present * (wanted / own))
+        self._put(values)
+
+    def _factor_and_floors(self) -> _Standing | None:
+        """The start values, the factor and the floors at the counter; None before the first step."""
+        if self.last_step < 0:
+            return None
+        row, step = self.schedule, self.last_step
+        factor = row.factor(step, *[getattr(self, setting) for setting in row.factor_settings])
+        anew = None if row.origin is None else self._origin(step)
+        starts = list(self._start) if anew is None else [base * anew for base in self.base_values]
+        return _Standing(starts, factor, self._floors() or [0.0] * len(self.base_values))
 
     @classmethod
     def _bound(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -107,25 +107,27 @@ def _build_scheduler(cfg: dict[str, Any], wrapper: Any, horizon: dict[str, int |
 
 
 def load_states(schedulers: Sequence[Any], states: Sequence[Any]) -> list[str]:
-    """Load states with their settings; says in words which settings are others than those of the config."""
+    """Load states; says in words which settings are others than those that were saved.
+
+    The settings of the config count: a value is a function of the counter, and training that goes on for longer has the
+    values of the longer schedule from there on. A scheduler of another kind than those of the table goes on as saved.
+    """
     texts = []
     for number, (scheduler, state) in enumerate(zip(schedulers, states, strict=True)):
-        own = _settings(scheduler)
+        if not isinstance(scheduler, TableScheduler):
+            scheduler.load_state_dict(state)
+            continue
+        own, by_epoch = scheduler.settings(), scheduler.by_epoch
         scheduler.load_state_dict(state)
-        loaded = _settings(scheduler)
-        changed = [f"{name}={loaded[name]!r} instead of {own[name]!r}" for name in own if own[name] != loaded[name]]
-        if changed:
-            texts.append(
-                f"param_scheduler number {number} (counted from 0), {type(scheduler).__name__}, goes on as it was "
-                f"saved, not as the config says: {', '.join(changed)}. A schedule that is to outlast a part of the "
-                "training needs its `end` written out from the first part on."
-            )
+        saved = scheduler.settings()
+        changed = [f"{name}={own[name]!r} (was {saved[name]!r})" for name in own if own[name] != saved[name]]
+        if not changed:
+            continue
+        name = f"param_scheduler number {number} (counted from 0), {type(scheduler).__name__}"
+        if by_epoch != scheduler.by_epoch:
+            unit = "epochs" if scheduler.by_epoch else "iterations"
+            texts.append(f"{name}, goes on as it was saved, because it counts {unit} there.")
+            continue
+        scheduler.take_settings(own)
+        texts.append(f"{name}, goes on with the settings of the config: {', '.join(changed)}.")
     return texts
-
-
-def _settings(scheduler: Any) -> dict[str, Any]:
-    names = ["begin", "end", "by_epoch"]
-    if isinstance(scheduler, TableScheduler):
-        schedule = scheduler.schedule
-        names += [*schedule.factor_settings, *schedule.floor_settings]
-    return {name: getattr(scheduler, name) for name in dict.fromkeys(names)}

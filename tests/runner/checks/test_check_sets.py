@@ -52,6 +52,16 @@ def test_what_fits(found, changes):
     assert found(**sets(**changes)) == []
 
 
+def test_a_name_that_would_part_metric_names(found):
+    assert found(val_dataloader={"day/early": toy_loader(8)}) == [
+        (
+            "error",
+            "val_dataloader.day/early: 'day/early' cannot be the name of a set: it must be a text without '/', which "
+            "parts metric names.",
+        )
+    ]
+
+
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_names_of_sets_and_evaluators(found, part):
     changes = {f"{part}_dataloader": sets()["val_dataloader"], f"{part}_cfg": {}}

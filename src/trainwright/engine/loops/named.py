@@ -39,23 +39,23 @@ def is_named_evaluator(evaluator: Any) -> bool:
     return all(isinstance(part, (dict, list, tuple)) or hasattr(part, "evaluate") for part in parts)
 
 
-def name_errors(loaders: Mapping[str, Any], evaluator: Any, what: str = "val") -> Iterator[tuple[str | None, str]]:
-    """What is wrong with the names of sets and evaluators: the name in question, None for all, and the message."""
+def name_errors(loaders: Mapping[str, Any], evaluator: Any, what: str = "val") -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with the names of sets and evaluators: the place in the config, and the message."""
     for name in loaders:
         if not isinstance(name, str) or not name or "/" in name:
             text = f"{name!r} cannot be the name of a set: it must be a text without '/', which parts metric names."
-            yield None, text
+            yield (f"{what}_dataloader", *([name] if isinstance(name, str) else [])), text
     if not is_named_evaluator(evaluator):
         return
     known = ", ".join(map(str, loaders))
     for name in evaluator:
         if name not in loaders:
             text = f"{what}_evaluator names {name!r}, which is no set of {what}_dataloader ({known})."
-            yield name, text + did_you_mean(str(name), map(str, loaders))
+            yield (f"{what}_evaluator", name), text + did_you_mean(str(name), map(str, loaders))
     for name in loaders:
         if name not in evaluator:
             text = f"{what}_evaluator has nothing for the set {name!r} of {what}_dataloader ({known})."
-            yield None, f"{text} Give each set one, or give one evaluator for all of them."
+            yield (f"{what}_evaluator",), f"{text} Give each set one, or give one evaluator for all of them."
 
 
 def unnamed_error(evaluator: Mapping[str, Any], what: str = "val") -> str:

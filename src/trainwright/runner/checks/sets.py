@@ -35,8 +35,8 @@ def _check_names(part: str, loaders: Any, evaluator: Any) -> Iterator[Problem]:
     if isinstance(loaders, (list, tuple)) and any(is_loader(item) for item in loaders):
         yield Problem((f"{part}_dataloader",), list_error("ValLoop" if part == "val" else "TestLoop", part))
     elif is_named(loaders):
-        for name, text in name_errors(loaders, evaluator, part):
-            yield Problem((f"{part}_evaluator", name) if name else (f"{part}_evaluator",), text)
+        for path, text in name_errors(loaders, evaluator, part):
+            yield Problem(path, text)
     elif is_named_evaluator(evaluator) and loaders is not None:
         yield Problem((f"{part}_evaluator",), unnamed_error(evaluator, part))
 
