@@ -2,7 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from trainwright.data import DefaultSampler
 from trainwright.engine import Event, Hook, TestLoop, ValLoop
 from trainwright.engine.events import Phase, evaluation_events
 from trainwright.testing.recorder import StopAt as StopWhen
@@ -58,6 +60,28 @@ def test_autocast_when_asked_for(tiny, evaluator):
         evaluator.process = lambda data_samples, data_batch, seen=seen: seen.extend(data_samples)
         ValLoop(runner, Loader("a"), evaluator, fp16=fp16).run()
         assert seen == [fp16]
+
+
+def test_a_loop_with_a_run_of_its_own_gets_no_repeated_samples(tiny, evaluator):
+    """Rank 1 of 2 has the samples 1, 3 and a repeated 0 of a dataset of five."""
+
+    class OwnRun(ValLoop):
+        def run(self):
+            for idx, batch in enumerate(self.dataloader):
+                self.run_iter(idx, batch)
+            return self.evaluator.evaluate(5)
+
+    sampler = DefaultSampler(range(5), shuffle=False, seed=0)
+    sampler.rank, sampler.world_size, sampler.num_samples, sampler.total_size = 1, 2, 3, 6
+    loader = DataLoader(range(5), batch_size=2, sampler=sampler)
+    runner = tiny()
+    runner.strategy.val_step = lambda batch: batch.tolist()
+    seen = []
+    evaluator.process = lambda data_samples, data_batch: seen.append(data_samples)
+    loop = OwnRun(runner, loader, evaluator)
+    loop.run()
+    loop.run()
+    assert seen == [[1, 3], [1, 3]]
 
 
 @pytest.mark.parametrize(

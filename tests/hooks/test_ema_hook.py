@@ -286,6 +286,14 @@ def test_resuming_a_run_that_had_no_average(tmp_path, capsys):
     assert not differences(watch.evaluated[-1], explicit_average(watch.trained)[-1])
 
 
+def test_going_on_without_the_hook_is_told_of(tmp_path, capsys):
+    train(config(tmp_path, 1))
+    capsys.readouterr()
+    train(config(tmp_path, 2), custom_hooks=[], resume=True)
+    text = " ".join(capsys.readouterr().err.split())
+    assert "epoch_1.pth was saved with an EMAHook, and this run has none: training goes on from the averaged" in text
+
+
 def test_parts_of_different_models_are_refused(tmp_path):
     runner = train(config(tmp_path, 1))
     checkpoint = read_file(tmp_path / "epoch_1.pth")

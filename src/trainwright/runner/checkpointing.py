@@ -148,6 +148,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
         )
         self._has_loaded = True
         self._take_over(checkpoint)
+        if "ema_state_dict" in checkpoint and not any(hasattr(hook, "ema_model") for hook in self.hooks):
+            self.logger.warning(
+                "%s was saved with an EMAHook, and this run has none: training goes on from the averaged weights. "
+                "Keep the hook in custom_hooks to go on from those that were trained.",
+                filename,
+            )
         clock = self.ctx.clock
         self.logger.info("resumed from %s: epoch %d, iteration %d", filename, clock.epoch, clock.iter)
 

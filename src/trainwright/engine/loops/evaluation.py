@@ -39,6 +39,7 @@ class EvalPass:
         self.loader = loader
         self.share: Share | None = share_of(loader)
         self.n_batches = self.n_seen = 0
+        self.batch = 0  # index of the running one
         self.losses = LossMeter()
         self.has_model_losses = False
 
@@ -50,7 +51,7 @@ class EvalPass:
 
     def counts(self, data_batch: Any, outputs: Any) -> tuple[int, int]:
         """(samples in the running batch, how many of these, from the first on, are no repetitions)."""
-        size, kept = (0, 0) if self.share is None else self.share.counts(self.n_batches - 1)
+        size, kept = (0, 0) if self.share is None else self.share.counts(self.batch)
         if size:
             return size, kept
         seen = size_of_batch(data_batch)
@@ -173,6 +174,8 @@ class EvalLoop(BaseLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration: before_*_iter, the step and ``evaluator.process``, after_*_iter."""
+        # A subclass's own run() gives the index within its set; here it goes on from set to set.
+        self._pass.batch = self._pass.n_batches - 1 if self._pass.n_batches else idx
         run_iter(self.runner.ctx, self.phase, self._step, idx, data_batch)
 
     def _step(self, data_batch: Any) -> Any:
