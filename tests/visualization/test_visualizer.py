@@ -1,14 +1,18 @@
+import inspect
 import json
 import logging
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
+from trainwright import visualization
 from trainwright.base.errors import ConfigError, ConfigTypeError, WorkDirError
 from trainwright.base.logs import MMLogger
 from trainwright.registry import VISBACKENDS, VISUALIZERS
 from trainwright.visualization import BaseVisBackend, LocalVisBackend, Visualizer
+from trainwright.visualization.vis_backend import force_init_env
 
 
 class Recorder(BaseVisBackend):
@@ -158,3 +162,80 @@ def test_instances_are_found_by_name():
 def test_registered_under_the_names_configs_use():
     assert VISUALIZERS.get("Visualizer") is Visualizer
     assert VISBACKENDS.get("LocalVisBackend") is LocalVisBackend
+
+
+def test_the_signature_of_mmengine():
+    given = inspect.signature(Visualizer.__init__).parameters
+    assert list(given)[1:7] == ["name", "image", "vis_backends", "save_dir", "fig_save_cfg", "fig_show_cfg"]
+    sample = inspect.signature(Visualizer.add_datasample).parameters
+    assert {name: parameter.default for name, parameter in list(sample.items())[3:]} == {
+        "data_sample": None,
+        "draw_gt": True,
+        "draw_pred": True,
+        "show": False,
+        "wait_time": 0,
+        "step": 0,
+    }
+
+
+def test_a_subclass_draws_a_sample_and_a_backend_gets_graph_and_picture(tmp_path):
+    class Boxes(Visualizer):
+        def __init__(self, name="visualizer", image=None, vis_backends=None, save_dir=None, line_width=3):
+            super().__init__(name=name, image=image, vis_backends=vis_backends, save_dir=save_dir)
+            self.line_width = line_width
+
+        def add_datasample(self, name, image, data_sample=None, draw_gt=True, draw_pred=True, step=0, **kwargs):
+            self.set_image(image)
+            self.draw_bboxes(data_sample["boxes"], edge_colors=self.dataset_meta["palette"])
+            self.add_image(name, self.get_image(), step)
+
+    class Graphs(BaseVisBackend):
+        needs_folder = False
+        graphs = []
+
+        @force_init_env
+        def add_graph(self, model, data_batch, **kwargs):
+            self.graphs.append((self._env_initialized, model, data_batch, kwargs))
+
+    visualizer = Boxes(vis_backends=[{"type": "LocalVisBackend"}, Graphs(None)], save_dir=str(tmp_path))
+    assert visualizer._image is None
+    visualizer.dataset_meta = {"palette": [(255, 0, 0)]}
+    sample = {"boxes": np.array([[2, 2, 9, 9]])}
+    visualizer.add_datasample("val", np.zeros((12, 16, 3), np.uint8), sample, step=4)
+    picture = imread(tmp_path / "vis_data" / "vis_image" / "val_4.png")
+    assert picture.shape[:2] == (12, 16)
+    assert picture[2, 5, 0] > 0.5
+    assert picture[..., 1].max() == 0
+    visualizer.add_graph("model", ["batch"], depth=1)
+    assert Graphs.graphs == [(True, "model", ["batch"], {"depth": 1})]
+    visualizer.close()
+    assert Visualizer().add_datasample("a", None) is None
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Visualizer",
+        "LocalVisBackend",
+        "WandbVisBackend",
+        "TensorboardVisBackend",
+        "MLflowVisBackend",
+        "ClearMLVisBackend",
+        "NeptuneVisBackend",
+        "DVCLiveVisBackend",
+        "AimVisBackend",
+    ],
+)
+def test_every_public_method_takes_what_that_of_mmengine_takes(name):
+    theirs = getattr(pytest.importorskip("mmengine.visualization"), name)
+    ours = getattr(visualization, name)
+    methods = [name for name, _ in inspect.getmembers(theirs, callable) if name == "__init__" or name[0] != "_"]
+    assert len(methods) > 5
+    for method in methods:
+        wanted = [(p.name, p.default) for p in inspect.signature(getattr(theirs, method)).parameters.values()]
+        found = [(p.name, p.default) for p in inspect.signature(getattr(ours, method)).parameters.values()]
+        if (name, method) == ("Visualizer", "__init__"):
+            # A dict as default is made in the constructor.
+            wanted = [(n, None) if n.endswith("_cfg") else (n, default) for n, default in wanted]
+        assert found[: len(wanted)] == wanted, method

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO, TypeVar
 
-from trainwright.base.errors import ConfigError, WorkDirError
+from trainwright.base.errors import ConfigError, ConfigTypeError, WorkDirError
 from trainwright.base.optional import require
 from trainwright.registry import VISBACKENDS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def force_init_env(old_func: F) -> F:
+    """Decorator of a backend's method: the destination is opened before it runs."""
+
+    @wraps(old_func)
+    def opened(self: BaseVisBackend, *args: Any, **kwargs: Any) -> Any:
+        self.open()
+        return old_func(self, *args, **kwargs)
+
+    return opened  # type: ignore[return-value]
 
 
 class BaseVisBackend:
@@ -37,8 +51,8 @@ class BaseVisBackend:
     def open(self) -> None:
         """Run ``_init_env`` unless that was done."""
         if not self._env_initialized:
-            self._env_initialized = True
             self._init_env()
+            self._env_initialized = True
 
     @property
     def experiment(self) -> Any:
@@ -48,6 +62,9 @@ class BaseVisBackend:
 
     def add_config(self, config: Any, **kwargs: Any) -> None:
         """Write the config of the run."""
+
+    def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
+        """Write, or watch, the model."""
 
     def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
         """Write a picture, (H, W, 3) or (H, W), 8-bit."""
@@ -132,6 +149,9 @@ class LocalVisBackend(BaseVisBackend):
 
     def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
         """Write ``{name}_{step}.png``; ``image`` is (H, W, 3) RGB or (H, W) grey, 8-bit. ``name`` may hold folders."""
+        dtype = getattr(image, "dtype", type(image).__name__)
+        if dtype != "uint8":
+            raise ConfigTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {dtype}.")
         self.open()
         require("matplotlib", "vis", "writing pictures")
         from matplotlib.image import imsave

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.instances import ManagerMixin
@@ -13,38 +16,59 @@ from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.dist import is_main_process
 from trainwright.registry import VISBACKENDS, VISUALIZERS
-from trainwright.visualization.vis_backend import BaseVisBackend
+from trainwright.visualization.drawing import Drawing
+from trainwright.visualization.guard import WriterGuard
+from trainwright.visualization.vis_backend import BaseVisBackend, LocalVisBackend
+from trainwright.visualization.window import Window
 
 Backend = BaseVisBackend | Mapping[str, Any]
 
 
 @VISUALIZERS.register_module()
-class Visualizer(ManagerMixin):
-    """Hands scalars, the config and pictures to every backend. Only the main process writes.
+class Visualizer(Drawing, ManagerMixin):
+    """Draws, and hands scalars, the config and pictures to every backend. Every process may draw, only the main one
+    writes and shows.
+
+    A subclass says in ``add_datasample`` how a sample of its task is drawn. LocalVisBackend is called directly, and its
+    errors end the run: its files are what a run is judged by. Any other backend that raises or hangs is reported once
+    and then left out.
 
     Args:
         name: name of this instance, by which ``get_instance(name)`` finds it.
+        image: a picture to draw on, as for ``set_image``.
         vis_backends: backends or their configs, one or a list. A config may hold a ``name`` to find the backend by
             (its class's name otherwise), and gets ``save_dir`` unless it has its own.
         save_dir: folder of the run. Backends get ``save_dir/vis_data``; one that needs a folder and has none is left
             out, with a warning in the log, so that a visualizer can also be made just to draw.
+        fig_save_cfg: arguments of the figure that is drawn on; without a frame by default.
+        fig_show_cfg: arguments of the figure in the window; without a frame by default.
+        writer_timeout_s: how long a call of a backend may take before it counts as hanging.
     """
 
     def __init__(
         self,
         name: str = "visualizer",
-        *,
+        image: np.ndarray | None = None,
         vis_backends: Backend | Sequence[Backend] | None = None,
         save_dir: str | None = None,
+        fig_save_cfg: dict[str, Any] | None = None,
+        fig_show_cfg: dict[str, Any] | None = None,
+        *,
+        writer_timeout_s: float = 120.0,
     ) -> None:
-        super().__init__(name)
-        self.dataset_meta: dict[str, Any] | None = None
+        ManagerMixin.__init__(self, name)
+        self._dataset_meta: dict[str, Any] | None = None
         self._vis_backends: dict[str, BaseVisBackend] = {}
+        self._guards: dict[str, WriterGuard] = {}
+        self.writer_timeout_s = writer_timeout_s
+        self.fig_show_cfg = {"frameon": False} if fig_show_cfg is None else fig_show_cfg
+        self._window: Window | None = None
         folder = None if save_dir is None else str(Path(save_dir) / "vis_data")
         if isinstance(vis_backends, (Mapping, BaseVisBackend)):
             vis_backends = [vis_backends]
         for entry in vis_backends or []:
             self._add_backend(entry, folder)
+        Drawing.__init__(self, image, fig_save_cfg)
 
     def _add_backend(self, entry: Backend, folder: str | None) -> None:
         name = None
@@ -65,6 +89,15 @@ class Visualizer(ManagerMixin):
             raise ConfigError(f"two backends are called {name!r}: give one of them another name with name='...'")
         self._vis_backends[name] = entry
 
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """``metainfo`` of the dataset that is looked at: class names, palette and the like."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict[str, Any] | None) -> None:
+        self._dataset_meta = dataset_meta
+
     def get_backend(self, name: str) -> BaseVisBackend:
         """The backend of that name."""
         if name not in self._vis_backends:
@@ -72,29 +105,75 @@ class Visualizer(ManagerMixin):
             raise ConfigError(f"no backend {name!r} (there are: {known}).{did_you_mean(name, self._vis_backends)}")
         return self._vis_backends[name]
 
+    def show(
+        self,
+        drawn_img: np.ndarray | None = None,
+        win_name: str = "image",
+        wait_time: float = 0.0,
+        continue_key: str = " ",
+        backend: str = "matplotlib",
+    ) -> Any:
+        """Show ``drawn_img``, or what was drawn, in a window until ``continue_key`` is pressed or ``wait_time`` seconds
+        are over (0: no limit).
+
+        Without a screen it returns at once, with a warning the first time. ``backend`` is "matplotlib" or "cv2".
+        """
+        if not is_main_process():
+            return None
+        if self._window is None:
+            self._window = Window(self.fig_show_cfg)
+        image = self.get_image() if drawn_img is None else drawn_img
+        return self._window.show(image, win_name, wait_time, continue_key, backend)
+
     def add_config(self, config: Any, **kwargs: Any) -> None:
         """Write the config of the run."""
-        self._each(lambda backend: backend.add_config(config, **kwargs))
+        self._each("add_config", config, **kwargs)
+
+    def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
+        """Write, or watch, the model; ``data_batch`` is one that it takes."""
+        self._each("add_graph", model, data_batch, **kwargs)
 
     def add_image(self, name: str, image: Any, step: int = 0) -> None:
         """Write a picture, (H, W, 3) RGB or (H, W) grey, 8-bit."""
-        self._each(lambda backend: backend.add_image(name, image, step))
+        self._each("add_image", name, image, step)
 
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Write one number. Synchronises with the device when ``value`` lies on one."""
-        self._each(lambda backend: backend.add_scalar(name, value, step, **kwargs))
+        self._each("add_scalar", name, value, step, **kwargs)
 
     def add_scalars(
         self, scalar_dict: Mapping[str, Any], step: int = 0, file_path: str | None = None, **kwargs: Any
     ) -> None:
         """Write the numbers of one step; ``file_path`` names a further file for backends that write files."""
-        self._each(lambda backend: backend.add_scalars(scalar_dict, step, file_path, **kwargs))
+        self._each("add_scalars", scalar_dict, step, file_path, **kwargs)
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: Any = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: int = 0,
+        step: int = 0,
+    ) -> None:
+        """Draw one sample with its labels and predictions, and write or show it. A subclass does; here is nothing."""
 
     def close(self) -> None:
         """Close every backend."""
-        self._each(lambda backend: backend.close())
+        self._each("close")
+        for guard in self._guards.values():
+            guard.end()
 
-    def _each(self, call: Callable[[BaseVisBackend], None]) -> None:
-        if is_main_process():
-            for backend in self._vis_backends.values():
-                call(backend)
+    def _each(self, what: str, *args: Any, **kwargs: Any) -> None:
+        if not is_main_process():
+            return
+        for name, backend in self._vis_backends.items():
+            call = partial(getattr(backend, what), *args, **kwargs)
+            if isinstance(backend, LocalVisBackend):
+                call()
+                continue
+            if name not in self._guards:
+                self._guards[name] = WriterGuard(name, self.writer_timeout_s)
+            self._guards[name].call(what, call)

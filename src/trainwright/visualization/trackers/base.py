@@ -1,0 +1,143 @@
+"""What all trackers share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from trainwright.base.errors import ConfigTypeError
+from trainwright.base.optional import require
+from trainwright.visualization.vis_backend import BaseVisBackend
+
+Suffixes = str | tuple[str, ...] | list[str]
+
+
+class Tracker(BaseVisBackend):
+    """A backend on top of another package.
+
+    A subclass names its ``package``, opens its run in ``_init_env``, and writes numbers in ``log_numbers``. That the
+    package is not installed is an error when the backend is made, not when training has begun. After ``close``, writing
+    again goes on with the same run.
+    """
+
+    package: ClassVar[str]
+    extra: ClassVar[str | None] = None
+
+    def __init__(self, save_dir: str | None) -> None:
+        super().__init__(save_dir)
+        if sys.modules.get(self.package) is None and find_spec(self.package) is None:
+            self.import_package()
+
+    def import_package(self) -> ModuleType:
+        """The package, or MissingExtraError."""
+        return require(self.package, self.extra, type(self).__name__, f"pip install {self.package}")
+
+    def make_folder(self) -> str:
+        """``save_dir``, which is there afterwards."""
+        folder = Path(str(self._save_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    @property
+    def experiment(self) -> Any:
+        """The tracker's own object, for what this class does not cover."""
+        self.open()
+        return self._experiment()
+
+    def _experiment(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must say in _experiment what it writes to")
+
+    def log_numbers(self, numbers: dict[str, float], step: int) -> None:
+        """Write plain numbers."""
+        raise NotImplementedError(f"{type(self).__name__} must write numbers in log_numbers")
+
+    def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
+        """Write one number."""
+        self.add_scalars({name: value}, step)
+
+    def add_scalars(
+        self, scalar_dict: Mapping[str, Any], step: int = 0, file_path: str | None = None, **kwargs: Any
+    ) -> None:
+        """Write the numbers of one step; a "step" among them wins over ``step``. What is no number is left to
+        LocalVisBackend.
+        """
+        self.open()
+        values = dict(scalar_dict)
+        at = int(values.pop("step", step))
+        numbers = {name: number for name, value in values.items() if (number := as_number(value)) is not None}
+        if numbers:
+            self.log_numbers(numbers, at)
+
+    def close(self) -> None:
+        """Close the run, if it was opened."""
+        if self._env_initialized:
+            self._env_initialized = False
+            self._close()
+
+    def _close(self) -> None:
+        """Let go of the run."""
+
+
+def as_number(value: Any) -> float | int | None:
+    """The number in ``value``, also in a tensor or an array of one element; None when there is none."""
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        n_elements = value.numel() if isinstance(value, torch.Tensor) else value.size
+        number = value.item() if n_elements == 1 else None
+        return number if isinstance(number, (int, float)) else None
+    return None
+
+
+def as_picture(name: str, image: Any) -> np.ndarray:
+    """``image`` as (H, W, 3) of uint8."""
+    if getattr(image, "dtype", None) != np.uint8:
+        found = getattr(image, "dtype", type(image).__name__)
+        raise ConfigTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {found}.")
+    return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else np.asarray(image)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as plain dicts."""
+    return dict(config.to_dict()) if hasattr(config, "to_dict") else dict(config)
+
+
+def as_plain(value: Any) -> Any:
+    """``value`` of numbers, strings, lists and dicts only; anything else as its text."""
+    if isinstance(value, Mapping):
+        return {str(name): as_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        return value.tolist()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a.b": 1}`` for ``{"a": {"b": 1}}``; lists of dicts by index, other lists as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{path}.")
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            flat |= flatten({str(index): item for index, item in enumerate(value)}, f"{path}.")
+        else:
+            flat[path] = value
+    return flat
+
+
+def files_with_suffix(folder: Path, suffixes: Suffixes, recursive: bool) -> Iterator[Path]:
+    """Files of ``folder`` whose names end so, in order; hidden ones are left out."""
+    endings = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    for file in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.name.endswith(endings) and not hidden and file.is_file():
+            yield file

@@ -1,0 +1,59 @@
+"""Neptune."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from trainwright.registry import VISBACKENDS
+from trainwright.visualization.trackers.base import Tracker, as_picture
+
+
+@VISBACKENDS.register_module()
+class NeptuneVisBackend(Tracker):
+    """A run of Neptune; offline when nothing else is said.
+
+    Args:
+        save_dir: not used.
+        init_kwargs: arguments of ``neptune.init_run``, ``project`` and ``api_token`` among them.
+    """
+
+    package = "neptune"
+    needs_folder = False
+
+    def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:
+        super().__init__(save_dir)
+        self._init_kwargs = {"mode": "offline"} if init_kwargs is None else dict(init_kwargs)
+        if "with_id" not in self._init_kwargs:
+            # By this, what is written after `close` goes on with the same run.
+            self._init_kwargs.setdefault("custom_run_id", uuid4().hex)
+
+    def _init_env(self) -> None:
+        neptune: Any = self.import_package()
+        self._file: Any = import_module("neptune.types").File
+        self._neptune = neptune.init_run(**self._init_kwargs)
+
+    def _experiment(self) -> Any:
+        return self._neptune
+
+    def add_config(self, config: Any, **kwargs: Any) -> None:
+        """Write the config as a file."""
+        self.open()
+        self._neptune["config"].upload(self._file.from_content(config.pretty_text))
+
+    def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
+        """Write a picture."""
+        self.open()
+        values = as_picture(name, image).astype(np.float32) / 255
+        self._neptune["images"].append(self._file.as_image(values), name=name, step=step)
+
+    def log_numbers(self, numbers: dict[str, float], step: int) -> None:
+        """One point of one series each."""
+        for name, value in numbers.items():
+            self._neptune[name].append(value, step=step)
+
+    def _close(self) -> None:
+        self._neptune.stop()

@@ -1,0 +1,123 @@
+"""Showing a picture in a window, where there is a screen."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainwright.base.errors import ConfigError, MissingExtraError
+from trainwright.base.logs import print_log
+from trainwright.base.optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_KINDS = ("matplotlib", "cv2")
+# Backends of matplotlib that only write files.
+_NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+_ADVICE = "there is no screen to show it on. Save it instead (add_image, or out_dir of the visualization hook)."
+
+
+class Window:
+    """One window, opened when something is first shown. On a machine without a screen it says so once, and no more."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.manager: Any = None
+        self._told = False
+
+    def show(self, image: np.ndarray, title: str, wait_time: float, continue_key: str, backend: str) -> Any:
+        """Show ``image``; it ends as ``wait_continue`` does."""
+        if backend not in _KINDS:
+            raise ConfigError(f"backend of show must be one of {_KINDS}, but got {backend!r}.")
+        why = _no_screen()
+        if why is None:
+            try:
+                if backend == "cv2":
+                    return self._show_cv2(image, title, wait_time)
+                return self._show_matplotlib(image, title, wait_time, continue_key)
+            except ImportError as error:  # matplotlib's way to say that the screen cannot be reached
+                if error.name is not None or isinstance(error, MissingExtraError):
+                    raise
+                why = str(error)
+        if not self._told:
+            self._told = True
+            print_log(f"{title!r} is not shown, {_ADVICE} ({why})", "current", logging.WARNING)
+        return None
+
+    def _show_matplotlib(self, image: np.ndarray, title: str, wait_time: float, continue_key: str) -> Figure | None:
+        from matplotlib import pyplot
+        from matplotlib.figure import Figure
+
+        if self.manager is None:
+            self.manager = pyplot.new_figure_manager(num=1, FigureClass=Figure, **self.settings)
+            self.manager.canvas.mpl_connect("close_event", self._forget)
+        self.manager.set_window_title(title)
+        figure: Figure = self.manager.canvas.figure
+        figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
+        figure.clear()
+        axes = figure.add_subplot()
+        axes.axis(False)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        figure.canvas.draw()
+        if "inline" in pyplot.get_backend():
+            return figure  # a notebook shows what a cell returns
+        wait_continue(figure, timeout=wait_time, continue_key=continue_key)
+        return None
+
+    def _forget(self, event: Any) -> None:
+        self.manager = None  # closed by hand: the next picture opens another window
+
+    def _show_cv2(self, image: np.ndarray, title: str, wait_time: float) -> None:
+        cv2: Any = require("cv2", None, "show(backend='cv2')", "pip install opencv-python")
+        window = str(id(self))  # one window, whose title changes
+        cv2.namedWindow(winname=window)
+        cv2.setWindowTitle(window, title)
+        cv2.imshow(window, image[..., ::-1] if image.ndim == 3 else image)
+        cv2.waitKey(math.ceil(wait_time * 1000))
+
+
+def _no_screen() -> str | None:
+    """Why nothing can be shown; None when it can."""
+    require("matplotlib", "vis", "showing pictures")
+    from matplotlib import pyplot
+
+    backend = pyplot.get_backend()
+    if backend.lower() in _NO_WINDOW:
+        return f"matplotlib's backend is {backend!r}"
+    if "inline" not in backend and sys.platform.startswith("linux"):
+        return None if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") else "DISPLAY is not set"
+    return None
+
+
+def wait_continue(figure: Any, timeout: float = 0, continue_key: str = " ") -> int:
+    """Wait until ``continue_key`` is pressed or ``timeout`` seconds are over (0: no limit) and return 0, or until the
+    window is closed and return 1.
+    """
+    from matplotlib.backend_bases import CloseEvent
+
+    if figure.canvas.manager is not None:
+        figure.canvas.manager.show()
+    seen: list[Any] = []
+
+    def note(event: Any) -> None:
+        seen.append(event)
+        figure.canvas.stop_event_loop()
+
+    while True:
+        seen.clear()
+        wires = [figure.canvas.mpl_connect(name, note) for name in ("key_press_event", "close_event")]
+        try:
+            figure.canvas.start_event_loop(timeout)
+        finally:
+            for wire in wires:
+                figure.canvas.mpl_disconnect(wire)
+        if any(isinstance(event, CloseEvent) for event in seen):  # some toolkits send two events at once
+            return 1
+        if not seen or seen[-1].key == continue_key:
+            return 0
