@@ -13,14 +13,14 @@ def at(epoch=0, iteration=0, max_epochs=None, max_iters=None):
 
 def test_every_n_epochs():
     assert [e for e in range(9) if HOOK.every_n_epochs(at(e), 3)] == [2, 5, 8]
-    assert [e for e in range(9) if HOOK.every_n_epochs(at(e), 3, start=4)] == [6]
-    assert [e for e in range(4) if HOOK.every_n_epochs(at(e), 1, start=2)] == [2, 3]
+    assert [e for e in range(9) if HOOK.every_n_epochs(at(e), 3, start=4)] == [3, 6]
+    assert [e for e in range(4) if HOOK.every_n_epochs(at(e), 1, start=2)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("method", [HOOK.every_n_train_iters, HOOK.every_n_iters])
 def test_every_n_iters(method):
     assert [i for i in range(10) if method(at(iteration=i), 4)] == [3, 7]
-    assert [i for i in range(10) if method(at(iteration=i), 4, start=1)] == [4, 8]
+    assert [i for i in range(10) if method(at(iteration=i), 4, start=1)] == [0, 4, 8]
 
 
 def test_every_n_inner_iters():

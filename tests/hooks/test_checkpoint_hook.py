@@ -40,8 +40,10 @@ def meta(path):
         ({"interval": 2, "save_last": False}, [2, 4]),
         ({"interval": -1}, [5]),
         ({"interval": -1, "save_last": False}, []),
-        ({"interval": 2, "save_begin": 3}, [5]),
-        ({"interval": 1, "save_begin": 3}, [4, 5]),
+        ({"interval": 2, "save_begin": 2}, [2, 4, 5]),
+        ({"interval": 2, "save_begin": 3}, [3, 5]),
+        ({"interval": 2, "save_begin": 4, "save_last": False}, [4]),
+        ({"interval": 1, "save_begin": 3}, [3, 4, 5]),
         ({"interval": 1, "max_keep_ckpts": 2}, [4, 5]),
         ({"interval": 2, "max_keep_ckpts": 1}, [5]),
     ],
@@ -64,7 +66,7 @@ def test_by_epoch(tmp_path, settings, expected):
     [
         ({"interval": 3}, [3, 6, 9, 10], [3, 6, 8]),
         ({"interval": 3, "save_last": False}, [3, 6, 9], [3, 6]),
-        ({"interval": 3, "save_begin": 4}, [7, 10], [7, 8]),
+        ({"interval": 3, "save_begin": 4}, [4, 7, 10], [4, 7, 8]),
         ({"interval": 4, "max_keep_ckpts": 2}, [8, 10], [4, 8]),
         ({"interval": 5, "filename_tmpl": "step-{}.pth"}, [5, 10], [5, 8]),
     ],
@@ -119,15 +121,28 @@ def test_a_validation_outside_training_saves_nothing(tmp_path):
     assert files(tmp_path) == ["best_toy_acc_epoch_1.pth"]
 
 
-def test_another_folder(tmp_path):
-    run(tmp_path / "run", out_dir=str(tmp_path / "out"), interval=4)
-    assert files(tmp_path / "out") == ["epoch_4.pth", "epoch_5.pth"]
+@pytest.mark.parametrize("backend", [{}, {"backend_args": {"backend": "local"}}, {"backend_args": None}])
+def test_another_folder(tmp_path, backend):
+    run(tmp_path / "run", out_dir=str(tmp_path / "out"), interval=4, **backend)
+    assert files(tmp_path / "out" / "run") == ["epoch_4.pth", "epoch_5.pth"]
     assert files(tmp_path / "run") == []
-    assert (tmp_path / "run" / "last_checkpoint").read_text() == str(tmp_path / "out" / "epoch_5.pth")
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == str(tmp_path / "out" / "run" / "epoch_5.pth")
     again = toy_config(tmp_path / "run", resume=True, train_cfg={"by_epoch": True, "max_epochs": 6})
     runner = Runner.from_cfg(again)
     runner.train()
     assert len(runner.message_hub.get_scalar("train/loss")) == 24
+
+
+def test_the_old_name_of_backend_args_is_warned_of(capsys):
+    CheckpointHook(file_client_args={"backend": "disk"})
+    assert "file_client_args is an old name of backend_args" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wished", [".", "run", "run/"])
+def test_out_dir_that_is_the_work_dir(tmp_path, monkeypatch, wished):
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path / "run", out_dir=wished, interval=5)
+    assert files(tmp_path / "run") == ["epoch_5.pth"]
 
 
 def test_without_optimizer_and_schedulers(tmp_path):
@@ -182,7 +197,18 @@ def test_leftovers_of_a_killed_save_are_swept(tmp_path):
         ({"save_best": ["auto", "acc"]}, ConfigError, "save_best='auto' stands for the first metric"),
         ({"save_best": "odd"}, ConfigError, "cannot tell from its name.*rule='greater' or rule='less'"),
         ({"save_best": "odd", "rule": "les"}, ConfigError, r"must be 'greater' or 'less', but got 'les'.*'less'"),
-        ({"save_best": ["acc", "loss"], "rule": ["less"]}, ConfigError, "2 metrics in save_best and 1 in rule"),
+        ({"save_best": ["acc", "loss"], "rule": ["less"] * 3}, ConfigError, "2 metrics in save_best and 3 in rule"),
+        ({"save_best": ["acc", "acc"]}, ConfigError, "save_best names 'acc' more than once"),
+        ({"published_keys": 3}, ConfigTypeError, "published_keys must be a name or a list of them: 3"),
+        ({"published_keys": ["meta", "meta"]}, ConfigError, "published_keys names 'meta' more than once"),
+        ({"filename_tmpl": "last.pth"}, ConfigError, "must have one {} for the number, but is 'last.pth'"),
+        ({"filename_tmpl": "{}_{}"}, ConfigError, "must have one {} for the number, but is '{}_{}'"),
+        ({"filename_tmpl": "a/{}.pth"}, ConfigError, "without a folder, but is 'a/{}.pth': the folder is out_dir"),
+        ({"out_dir": "s3://bucket/runs"}, ConfigError, "local folders only.*out_dir='s3://bucket/runs'.*after_save_"),
+        ({"backend_args": {"backend": "petrel"}}, ConfigError, "but got backend_args={'backend': 'petrel'}"),
+        ({"backend_args": {"path_mapping": {}}}, ConfigError, "but got backend_args={'path_mapping': {}}"),
+        ({"file_client_args": {"backend": "ceph"}}, ConfigError, "but got file_client_args={'backend': 'ceph'}"),
+        ({"backend_args": {}, "file_client_args": {}}, ConfigError, "has both backend_args and file_client_args"),
     ],
 )
 def test_impossible_settings(settings, kind, text):
@@ -200,3 +226,61 @@ def test_a_best_metric_that_does_not_come(tmp_path):
 def test_path_objects(tmp_path):
     hook = CheckpointHook(out_dir=tmp_path)
     assert hook._wished_out_dir == os.fspath(tmp_path)
+
+
+def test_one_rule_for_all_metrics():
+    hook = CheckpointHook(save_best=["acc", "odd"], rule=["less"])
+    assert [(best.metric, best.rule) for best in hook.bests] == [("acc", "less"), ("odd", "less")]
+    assert (hook.save_best, hook.key_indicators, hook.rules) == (["acc", "odd"], ["acc", "odd"], ["less", "less"])
+
+
+def test_keys_may_be_one_name_and_come_from_a_subclass():
+    class Mine(CheckpointHook):
+        _default_less_keys = ("odd",)
+
+    assert Mine(save_best="my/odd").bests[0].rule == "less"
+    assert CheckpointHook(save_best="odd", greater_keys="odd").bests[0].rule == "greater"
+
+
+@pytest.mark.parametrize(("rule", "best"), [(None, 2), ("less", 1)])
+def test_the_rule_of_auto(tmp_path, rule, best):
+    runner = run(tmp_path, {"acc": [1, 3, 2, 3, 2]}, interval=5, save_best="auto", rule=rule)
+    assert files(tmp_path) == [f"best_toy_acc_epoch_{best}.pth", "epoch_5.pth"]
+    hook = runner.hooks[-1]
+    assert hook.best_ckpt_path == str(tmp_path / f"best_toy_acc_epoch_{best}.pth")
+    assert (hook.max_keep_ckpts, hook.best_ckpt_path_dict) == (-1, {})
+
+
+def test_paths_of_several_bests(tmp_path):
+    hook = run(tmp_path, {"acc": [1] * 5, "loss": [1] * 5}, save_best=["toy/acc", "toy/loss"]).hooks[-1]
+    names = {name: os.path.basename(path) for name, path in hook.best_ckpt_path_dict.items()}
+    assert names == {"toy/acc": "best_toy_acc_epoch_1.pth", "toy/loss": "best_toy_loss_epoch_1.pth"}
+    assert hook.best_ckpt_path is None
+
+
+def test_a_metric_without_a_value_is_passed_over(tmp_path):
+    run(tmp_path, {"acc": [1, None, 2, None, None]}, interval=-1, save_last=False, save_best="toy/acc")
+    assert files(tmp_path) == ["best_toy_acc_epoch_3.pth"]
+
+
+def test_no_metrics_at_all_are_warned_of(tmp_path, capsys):
+    cfg = toy_config(tmp_path, val_evaluator={"type": "ScriptedMetric"})
+    cfg["default_hooks"] = {"checkpoint": {"type": "CheckpointHook", "interval": 5, "save_best": "auto"}}
+    Runner.from_cfg(cfg).train()
+    assert capsys.readouterr().err.count("save_best has nothing to compare") == 2
+    assert files(tmp_path) == ["epoch_2.pth"]
+
+
+@pytest.mark.parametrize("template", ["ckpt_{}", "{}", "a[1]_{:03d}", "run-{:08d}.pth", "{}.ckpt"])
+@pytest.mark.parametrize("best", [None, "auto"])
+def test_any_template_is_resumed_and_swept(tmp_path, template, best):
+    leftover = tmp_path / f".tmp-{template.format(9)}-0123"
+    leftover.write_bytes(b"half")
+    (tmp_path / "2024").mkdir()
+    run(tmp_path, {"acc": [1, 2, 3, 4, 5]}, interval=2, save_last=False, save_best=best, filename_tmpl=template)
+    assert not leftover.exists()
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / template.format(4))
+    cfg = toy_config(tmp_path, resume=True, train_cfg={"by_epoch": True, "max_epochs": 6})
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert len(runner.message_hub.get_scalar("train/loss")) == 24

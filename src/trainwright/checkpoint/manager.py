@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.format import read_file, read_meta, write_file
+from trainwright.checkpoint.published import Published, is_published, publish_keys
 from trainwright.io import atomic_write_text
 from trainwright.io.atomic import TMP_PREFIX
 
@@ -49,10 +52,16 @@ class CheckpointManager:
         """Delete a checkpoint that a newer, published one has replaced; one that is gone already is no error."""
         Path(path).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Delete what a killed save left behind: files under temporary names, which nobody ever reads."""
-        for leftover in self.folder.glob(f"{TMP_PREFIX}*.pth-*"):
-            leftover.unlink(missing_ok=True)
+    def publish(self, path: str, keys: Iterable[str]) -> Published:
+        """Write a copy of a checkpoint with these keys only beside it, under a name with its checksum."""
+        return publish_keys(path, self._load_tree(path, "cpu"), keys)
+
+    def sweep(self, name: str = "") -> None:
+        """Delete what a killed save left behind: files under temporary names, which nobody ever reads. ``name`` is that
+        of a checkpoint, for those that are named like it, with another number."""
+        for pattern in ["*.pth", *_like(name)]:
+            for leftover in self.folder.glob(f"{TMP_PREFIX}{pattern}-*"):
+                leftover.unlink(missing_ok=True)
 
     def candidates(self) -> list[str]:
         """The readable checkpoints, most advanced first: by finished iterations, never by time or by the hint."""
@@ -75,8 +84,15 @@ class CheckpointManager:
         # named, it was moved or copied here, and what lies at the old place may be another run's by now.
         if named and not (self.folder / Path(named).name).is_file():
             folders.add(Path(named).parent)
-        patterns = {"*.pth", f"*{Path(named).suffix}"} if Path(named).suffix else {"*.pth"}
-        return [path for folder in folders if folder.is_dir() for p in patterns for path in folder.glob(p)]
+        suffix = Path(named).suffix
+        patterns = {"*.pth", f"*{glob.escape(suffix)}"} if suffix else {"*.pth", *_like(Path(named).name)}
+        found = {
+            path for folder in folders if folder.is_dir() for p in patterns for path in folder.glob(p) if path.is_file()
+        }
+        # Copies to give away hold what is needed to use a model, and not to train it. Where the run's own files are
+        # named in the same way the hint shows it.
+        are_told_apart = not is_published(Path(named).name)
+        return [path for path in sorted(found) if not (are_told_apart and is_published(path.name))]
 
     def latest(self) -> str | None:
         """The most advanced checkpoint whose checksums hold; what is skipped is logged with the reason."""
@@ -88,3 +104,9 @@ class CheckpointManager:
                 continue
             return path
         return None
+
+
+def _like(name: str) -> list[str]:
+    """Patterns for the checkpoints that are named like ``name``, the best ones among them."""
+    same = "[0-9]*".join(glob.escape(part) for part in re.split(r"[0-9]+", name))
+    return [same, f"best_*_{same}"] if same else []

@@ -175,7 +175,7 @@ class Hook:
         """Training is over, whether it ended, was stopped or failed."""
 
     def every_n_epochs(self, runner: Any, n: int, start: int = 0) -> bool:
-        """Whether the running epoch is an ``n``-th one, counted from epoch ``start``, the first; never when ``n`` <= 0."""
+        """Whether the running epoch is an ``n``-th one, ``start`` being the first; never when ``n`` <= 0."""
         return n > 0 and runner.epoch + 1 >= start and (runner.epoch + 1 - start) % n == 0
 
     def every_n_inner_iters(self, batch_idx: int, n: int) -> bool:
@@ -183,7 +183,7 @@ class Hook:
         return n > 0 and (batch_idx + 1) % n == 0
 
     def every_n_train_iters(self, runner: Any, n: int, start: int = 0) -> bool:
-        """Whether the running iteration is an ``n``-th one of the training, counted from ``start``, the first."""
+        """Whether the running iteration is an ``n``-th one of the training, ``start`` being the first."""
         return n > 0 and runner.iter + 1 >= start and (runner.iter + 1 - start) % n == 0
 
     def every_n_iters(self, runner: Any, n: int, start: int = 0) -> bool:
