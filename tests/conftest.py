@@ -15,19 +15,36 @@ from trainwright.visualization import Visualizer
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind():
-    """Random streams, global torch settings, the working folder, loggers and visualizers are as before each test."""
-    streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    folder, default_dtype = os.getcwd(), torch.get_default_dtype()
-    named = {cls: dict(cls._instance_dict) for cls in (MMLogger, Visualizer)}
-    threads = set(threading.enumerate())
-    yield
+def named_instances():
+    return {cls: dict(cls._instance_dict) for cls in (MMLogger, Visualizer)}
+
+
+def close_new(named):
+    """Close loggers and visualizers that were made since."""
     for cls, before in named.items():
         for name, instance in list(cls._instance_dict.items()):
             if before.get(name) is not instance:
                 instance.close()
                 cls._instance_dict.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_by_a_module():
+    """Loggers and visualizers of runs that the tests of a module share."""
+    named = named_instances()
+    yield
+    close_new(named)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Random streams, global torch settings, the working folder, loggers and visualizers are as before each test."""
+    streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    folder, default_dtype = os.getcwd(), torch.get_default_dtype()
+    named = named_instances()
+    threads = set(threading.enumerate())
+    yield
+    close_new(named)
     random.setstate(streams[0])
     np.random.set_state(streams[1])
     torch.set_rng_state(streams[2])

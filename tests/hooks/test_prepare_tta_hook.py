@@ -42,7 +42,7 @@ class PipelineToy(Dataset):
 
 
 @MODELS.register_module()
-class MeanTTA(BaseTTAModel):
+class HookMeanTTA(BaseTTAModel):
     """The mean of the scores of both views."""
 
     merged = []
@@ -51,7 +51,7 @@ class MeanTTA(BaseTTAModel):
         views = [{key: value[n] for key, value in data.items()} for n in range(2)]
         one, two = (self.module.test_step(view) for view in views)
         merged = {"scores": (one["scores"] + two["scores"]) / 2, "label": one["label"]}
-        MeanTTA.merged.append(merged["scores"])
+        HookMeanTTA.merged.append(merged["scores"])
         return merged
 
     def merge_preds(self, data_samples_list):
@@ -69,7 +69,7 @@ def loader():
 
 def config(folder, **changes):
     test = {"test_dataloader": loader(), "test_cfg": {}, "test_evaluator": {"type": "Accuracy"}}
-    tta = {"tta_model": {"type": "MeanTTA"}, "tta_pipeline": [{"type": "TwoViews"}]}
+    tta = {"tta_model": {"type": "HookMeanTTA"}, "tta_pipeline": [{"type": "TwoViews"}]}
     return Config({**toy_config(folder), **test, **tta, **changes})
 
 
@@ -80,19 +80,19 @@ def expected(model):
 
 
 def test_the_merged_scores_are_tested(tmp_path):
-    MeanTTA.merged.clear()
+    HookMeanTTA.merged.clear()
     cfg = config(tmp_path)
     before = cfg.pretty_text
     runner = build_runner_with_tta(cfg)
     model = runner.model
     runner.test()
-    torch.testing.assert_close(torch.cat(MeanTTA.merged), expected(model), rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.cat(HookMeanTTA.merged), expected(model), rtol=0, atol=1e-6)
     assert cfg.pretty_text == before
     assert runner.model is runner.strategy.model is model
 
 
 def test_again_after_training_and_with_an_average(tmp_path):
-    MeanTTA.merged.clear()
+    HookMeanTTA.merged.clear()
     cfg = config(tmp_path, custom_hooks=[{"type": "EMAHook", "momentum": 0.1}])
     runner = build_runner_with_tta(cfg)
     runner.train()
@@ -100,8 +100,8 @@ def test_again_after_training_and_with_an_average(tmp_path):
     assert runner.test() == first
     average = next(hook for hook in runner.hooks if type(hook).__name__ == "EMAHook").ema_model.module
     want = expected(average)
-    assert len(MeanTTA.merged) == 4
-    for half in (MeanTTA.merged[:2], MeanTTA.merged[2:]):
+    assert len(HookMeanTTA.merged) == 4
+    for half in (HookMeanTTA.merged[:2], HookMeanTTA.merged[2:]):
         torch.testing.assert_close(torch.cat(half), want, rtol=0, atol=1e-6)
     plain = Runner.from_cfg(toy_config(tmp_path / "plain", custom_hooks=[{"type": "EMAHook", "momentum": 0.1}]))
     plain.train()
@@ -122,7 +122,7 @@ def test_a_test_that_fails_gives_the_model_back(tmp_path):
 
 
 def test_several_sets(tmp_path):
-    MeanTTA.merged.clear()
+    HookMeanTTA.merged.clear()
     cfg = config(
         tmp_path,
         test_dataloader={"a": loader(), "b": loader()},
@@ -130,7 +130,7 @@ def test_several_sets(tmp_path):
     )
     metrics = build_runner_with_tta(cfg).test()
     assert metrics["a/accuracy/top1"] == metrics["b/accuracy/top1"]
-    assert len(MeanTTA.merged) == 4
+    assert len(HookMeanTTA.merged) == 4
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_what_is_missing(tmp_path, changes, text):
 
 
 def test_what_is_no_config():
-    with pytest.raises(ConfigTypeError, match="tta_cfg must be the config of a model .* but got 'MeanTTA'"):
-        PrepareTTAHook("MeanTTA")
+    with pytest.raises(ConfigTypeError, match="tta_cfg must be the config of a model .* but got 'HookMeanTTA'"):
+        PrepareTTAHook("HookMeanTTA")
