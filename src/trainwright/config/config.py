@@ -13,7 +13,7 @@ from weakref import WeakSet
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.places import add_finder
-from trainwright.config.config_dict import ConfigDict, look_up, shared
+from trainwright.config.config_dict import ConfigDict, dicts, look_up, shared
 from trainwright.config.imports import import_custom, refuse_custom
 from trainwright.config.merge import expand_options, merge, option_keys
 from trainwright.config.reading.files import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
@@ -330,22 +330,10 @@ _read: WeakSet[Config] = WeakSet()  # the configs that there are
 def _place(tree: dict[Any, Any]) -> str | None:
     """Where a dict stands in one of the configs: its keys and the line."""
     for cfg in list(_read):
-        keys = _keys_of(tree, cfg._cfg_dict)
+        keys = next((keys for keys, found in dicts((), cfg._cfg_dict) if found is tree), None)
         if keys:
             origin = cfg.origin(keys) or cfg.filename
             return ".".join(map(str, keys)) + ("" if origin is None else f" ({origin})")
-    return None
-
-
-def _keys_of(wanted: dict[Any, Any], tree: Any, at: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-    if tree is wanted:
-        return at
-    items: Any = dict.items(tree) if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    for key, value in items:
-        if isinstance(value, (dict, list)):
-            found = _keys_of(wanted, value, (*at, key))
-            if found is not None:
-                return found
     return None
 
 

@@ -225,6 +225,17 @@ class _CountingCopy:
             raise ConfigError(f"the config holds more than {self.limit:,} items when it is written out")
 
 
+def dicts(where: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], dict[Any, Any]]]:
+    """Every dict in a tree, from the outside in, with its place."""
+    if isinstance(value, dict):
+        yield where, value
+        for key, item in dict.items(value):
+            yield from dicts((*where, key), item)
+    elif isinstance(value, (list, tuple)):
+        for n, item in enumerate(value):
+            yield from dicts((*where, n), item)
+
+
 def look_up(tree: Any, keys: Iterable[Any]) -> Any:
     """The value at a path, lazy objects as they are; None where there is none."""
     for key in keys:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.hooks.logger_hook import LoggerHook
 from trainwright.state import Clock
 
 
@@ -23,6 +22,8 @@ def log_interval(runner: Any, own: int | None) -> int:
     """``own``, else the interval of the run's LoggerHook, else 10, which is that hook's default."""
     if own is not None:
         return own
+    from trainwright.hooks.logger_hook import LoggerHook  # which itself asks here for its next line
+
     found = (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook))
     return next(found, 10)
 

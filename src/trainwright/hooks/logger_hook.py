@@ -7,6 +7,7 @@ from typing import Any
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import Hook
 from trainwright.engine.loops.base import length_or_none
+from trainwright.hooks.intervals import next_log_iter
 from trainwright.registry import HOOKS
 
 
@@ -57,11 +58,8 @@ class LoggerHook(Hook):
     def next_train_iter(self, runner: Any) -> int | None:
         """The next line, mention of the experiment's name, or end of an epoch."""
         clock = runner.ctx.clock
-        ahead = [self.interval - 1 - clock.inner_iter % self.interval]
-        ahead.append(self.interval_exp_name - 1 - clock.iter % self.interval_exp_name)
-        if clock.epoch_length is not None:
-            ahead.append(max(clock.epoch_length - 1 - clock.inner_iter, 0))
-        return int(clock.iter + min(ahead))
+        name = clock.iter + self.interval_exp_name - 1 - clock.iter % self.interval_exp_name
+        return int(min(next_log_iter(clock, self.interval), name))
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Write a progress line of validation."""

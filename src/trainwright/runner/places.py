@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from trainwright.base.errors import add_note
+from trainwright.config.config_dict import dicts
 from trainwright.registry.build import built_from, forget_config
-from trainwright.runner.checks.files import dicts
 from trainwright.runner.checks.problem import Problem, Where, dotted, with_origins
 
 # Keys that Runner takes out of a config, or puts into it, before the class gets it.

@@ -28,19 +28,12 @@ from trainwright.config.origins.lines import (
     update,
 )
 from trainwright.config.reading.document import BASE_KEY
+from trainwright.config.reading.literal import ARITHMETIC
 from trainwright.config.reading.substitute import MARKER
 
 _MAX_NUMBER = 1e15
 _NAMESPACE = frozenset({"globals", "locals", "vars"})
 _COPYING = frozenset({"copy", "deepcopy"})
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -200,7 +193,7 @@ class Expressions(ast.NodeVisitor):
             result = united(left, right, self.budget)
         if result is not None:
             return result
-        value = _computed(_ARITHMETIC.get(type(op)), constant_of(left), constant_of(right))
+        value = _computed(ARITHMETIC.get(type(op)), constant_of(left), constant_of(right))
         return opaque(origin) if value is UNKNOWN else Leaf(origin, value)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Lines:

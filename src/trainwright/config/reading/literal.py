@@ -29,7 +29,7 @@ from trainwright.config.reading.document import (
 from trainwright.config.reading.split import parse_module
 from trainwright.config.reading.standard import is_ours_in_text, is_standard
 from trainwright.config.reading.substitute import MARKER
-from trainwright.config.reading.syntax import has_import_syntax, is_base_assignment, is_read_base
+from trainwright.config.reading.syntax import block_requests, has_import_syntax, is_base_assignment, is_read_base
 from trainwright.config.sources import Syntax
 
 MAX_LENGTH = 1_000_000  # of a text that an operation makes
@@ -50,7 +50,7 @@ _BUILTINS: dict[str, Callable[..., Any]] = {
     "str": str,
     "tuple": tuple,
 }
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -92,16 +92,7 @@ class LiteralDocument:
 
     def _request_block(self, node: Any) -> None:
         block = self._blocks[node.lineno] = len(self._blocks)
-        for statement in node.body:
-            if not isinstance(statement, ast.ImportFrom) or statement.module is None:
-                raise ConfigError(
-                    "within `with read_base():` only `from .file import name` or `from .file import *` can stand",
-                    self._path,
-                    statement.lineno,
-                )
-            names = tuple((alias.name, alias.asname or alias.name) for alias in statement.names)
-            name = "." * statement.level + statement.module
-            self.requests.append(BaseRequest(name, statement.lineno, names, block))
+        self.requests += block_requests(node.body, self._path, block)
 
     def evaluate(self, inherited: Inherited) -> Evaluated:
         names: dict[str, Any] = {}
@@ -378,7 +369,7 @@ class _Evaluator:
         numbers = isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)
         joins = isinstance(op, ast.Add) and type(left) is type(right) and isinstance(left, (str, list, tuple))
         repeats = isinstance(op, ast.Mult) and isinstance(left, (str, list, tuple)) and isinstance(right, int)
-        if type(op) not in _ARITHMETIC or not (numbers or joins or repeats):
+        if type(op) not in ARITHMETIC or not (numbers or joins or repeats):
             raise self._refused(node, f"`{_excerpt(node)}`")
         if joins:
             size, limit = len(left) + len(right), MAX_LENGTH if isinstance(left, str) else MAX_ITEMS
@@ -388,7 +379,7 @@ class _Evaluator:
             size, limit = _bits(left) + _bits(right), MAX_BITS
         if size > limit:
             raise self._refused(node, f"`{_excerpt(node)}`, whose result would be too large,")
-        return self._guarded(node, lambda: _ARITHMETIC[type(op)](left, right))
+        return self._guarded(node, lambda: ARITHMETIC[type(op)](left, right))
 
     def _of_JoinedStr(self, node: ast.JoinedStr) -> Any:
         pieces: list[str] = []

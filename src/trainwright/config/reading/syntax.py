@@ -66,6 +66,19 @@ def is_read_base(node: ast.AST) -> bool:
     return name == "read_base"
 
 
+def block_requests(body: list[ast.stmt], path: str, block: int) -> Iterator[BaseRequest]:
+    """The bases that the statements of a `with read_base():` name."""
+    for statement in body:
+        if not isinstance(statement, ast.ImportFrom) or statement.module is None:
+            raise ConfigError(
+                "within `with read_base():` only `from .file import name` or `from .file import *` can stand",
+                path,
+                statement.lineno,
+            )
+        names = tuple((alias.name, alias.asname or alias.name) for alias in statement.names)
+        yield BaseRequest("." * statement.level + statement.module, statement.lineno, names, block)
+
+
 def has_import_syntax(module: ast.Module) -> bool:
     """Whether a file without `_base_` has the import syntax: it imports a library, or has `with read_base():`."""
     return any(is_read_base(node) or _imports_library(node) for node in statements(module))
@@ -177,18 +190,8 @@ class _ImportRewriter(_Binder):
     def _request(self, node: Any) -> int:
         block = self._plan.blocks
         self._plan.blocks += 1
-        for statement in node.body:
-            if not isinstance(statement, ast.ImportFrom) or statement.module is None:
-                if isinstance(statement, ast.Pass):
-                    continue
-                raise ConfigError(
-                    "within `with read_base():` only `from .file import name` or `from .file import *` can stand",
-                    self._path,
-                    statement.lineno,
-                )
-            names = tuple((alias.name, alias.asname or alias.name) for alias in statement.names)
-            dotted = "." * statement.level + statement.module
-            self._plan.requests.append(BaseRequest(dotted, statement.lineno, names, block))
+        body = [statement for statement in node.body if not isinstance(statement, ast.Pass)]
+        self._plan.requests += block_requests(body, self._path, block)
         return block
 
     def visit_Try(self, node: ast.Try) -> Any:

@@ -11,6 +11,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import did_you_mean, near_names
 from trainwright.checkpoint import check_file
+from trainwright.config.config_dict import dicts
 from trainwright.io import is_url
 from trainwright.runner.checks.problem import Problem, Where, warning
 
@@ -68,17 +69,6 @@ def _check_dataset(where: Where, cfg: dict[Any, Any]) -> Iterator[Problem]:
             text = "" if is_url(full) else _missing(full, ".".join(map(str, keys)))
             if text:
                 yield warning((*where, *keys), text)
-
-
-def dicts(where: Where, value: Any) -> Iterator[tuple[Where, dict[Any, Any]]]:
-    """Every dict in a tree, from the outside in, with its place."""
-    if isinstance(value, dict):
-        yield where, value
-        for key, item in dict.items(value):
-            yield from dicts((*where, key), item)
-    elif isinstance(value, (list, tuple)):
-        for n, item in enumerate(value):
-            yield from dicts((*where, n), item)
 
 
 def _is_pretrained(kind: Any) -> bool:
