@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 from trainwright.base.errors import CheckpointError
 from trainwright.base.text import did_you_mean
+from trainwright.checkpoint.archive import check_sizes, check_table, checksums
 from trainwright.io import is_url, publish, read_bytes, url_exists
 from trainwright.state import NotPlainError, to_plain
 
@@ -28,17 +28,35 @@ def write_file(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Publish ``tree`` at ``path``: the old file or the whole new one is there, at every moment.
 
     Raises CheckpointError naming the place of a value that is neither a tensor nor plain data, before anything is
-    written; OSError when the disk refuses, with nothing left behind.
+    written; OSError when the disk refuses, with nothing left behind. The file is read again, without its tensors,
+    before it is published: what cannot be read safely is never left to be found at a resume.
     """
+    plain = plain_tree(path, tree)
+    publish(path, lambda file: torch.save(plain, file), check=_read_again)
+
+
+def plain_tree(path: str | os.PathLike[str], tree: Any) -> Any:
+    """``tree`` as tensors and plain data, or a CheckpointError that says where something else stands."""
     try:
-        plain = to_plain(tree)
+        return to_plain(tree)
     except NotPlainError as error:
         raise CheckpointError(
             f"the checkpoint {str(path)!r} was not written: {error}. A checkpoint holds tensors and plain data only, "
             "so that reading it never runs code. Convert the value in the state_dict() or before_save_checkpoint() "
             "that put it there."
         ) from error
-    publish(path, lambda file: torch.save(plain, file))
+
+
+def _read_again(written: Path) -> None:
+    try:
+        check_table(str(written), str(written))
+        torch.load(written, map_location="cpu", weights_only=True, mmap=True)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"a checkpoint was written and could not be read again ({_reason(error)}), so it was not published"
+        ) from error
 
 
 def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu") -> dict[str, Any]:
@@ -48,9 +66,19 @@ def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu") -
     """
     path = os.fspath(path)
     source = _open_source(path)
-    _verify(path, source)
+    if not _is_archive(path, source):
+        return _checked_tree(path, source, _unpickled(path, source, map_location))
+    entries = check_table(path, source)
+    with checksums(path, source, entries):
+        tree = _unpickled(path, source, map_location)
+    return _checked_tree(path, source, tree)
+
+
+def _unpickled(path: str, source: Any, map_location: MapLocation) -> Any:
+    if not isinstance(source, str):
+        source.seek(0)
     try:
-        tree = torch.load(source, map_location=map_location, weights_only=True)
+        return torch.load(source, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading "
@@ -61,11 +89,15 @@ def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu") -
         raise
     except Exception as error:
         raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {_reason(error)}.") from error
+
+
+def _checked_tree(path: str, source: Any, tree: Any) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise CheckpointError(
             f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training "
             "state."
         )
+    check_sizes(path, source, tree)
     return tree
 
 
@@ -74,7 +106,9 @@ def check_file(path: str) -> None:
     if is_url(path):
         _check_url(path)
         return
-    _verify(path, _open_source(path), sums=False)
+    source = _open_source(path)
+    if _is_archive(path, source):
+        check_table(path, source)
 
 
 def read_meta(path: str) -> dict[str, Any]:
@@ -131,35 +165,16 @@ def _empty(path: str) -> str:
     return f"checkpoint {path!r} is empty (0 bytes): the save that made it was cut off. Use an older checkpoint."
 
 
-def _verify(path: str, source: Any, sums: bool = True) -> None:
-    """Check the zip's table and every CRC: torch writes the sums but does not look at them when it loads."""
+def _is_archive(path: str, source: Any) -> bool:
+    """Whether this is torch's zip format; False for the one before torch 1.6, which has no sums. Others are refused."""
     head = _head(source)
-    if not head.startswith(b"PK"):
-        if _LEGACY_MAGIC in head:
-            return  # torch's format before 1.6 has no sums
-        raise CheckpointError(
-            f"{path!r} is no checkpoint: torch.save makes a zip archive, and this file begins with {head[:8]!r}."
-        )
-    try:
-        with zipfile.ZipFile(source) as archive:
-            damaged = archive.testzip() if sums else None
-            names = archive.namelist()
-    except Exception as error:  # a damaged table makes zipfile raise almost anything
-        raise CheckpointError(
-            f"checkpoint {path!r} is truncated or damaged ({_reason(error)}): its copy or its save did not finish. "
-            "Use an older checkpoint, or copy the file again."
-        ) from error
-    if damaged is not None:
-        raise CheckpointError(
-            f"checkpoint {path!r} is damaged: the checksum of its entry {damaged!r} does not match its bytes. "
-            "Use an older checkpoint, or copy the file again."
-        )
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise CheckpointError(
-            f"{path!r} is a zip archive, but no checkpoint: it has no 'data.pkl' that torch.save makes."
-        )
-    if not isinstance(source, str):
-        source.seek(0)
+    if head.startswith(b"PK"):
+        return True
+    if _LEGACY_MAGIC in head:
+        return False
+    raise CheckpointError(
+        f"{path!r} is no checkpoint: torch.save makes a zip archive, and this file begins with {head[:8]!r}."
+    )
 
 
 def _head(source: Any) -> bytes:

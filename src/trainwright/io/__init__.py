@@ -1,15 +1,27 @@
 """Storage: atomic publishing on a local disk, reading from anywhere fsspec reaches."""
 
-from trainwright.io.atomic import atomic_write_bytes, atomic_write_text, fsync_dir, publish, writable_dir
+from trainwright.io.atomic import (
+    TMP_PREFIX,
+    atomic_write_bytes,
+    atomic_write_text,
+    fsync_dir,
+    publish,
+    temporary,
+    writable_dir,
+    write_durably,
+)
 from trainwright.io.storage import is_url, read_bytes, url_exists
 
 __all__ = [
+    "TMP_PREFIX",
     "atomic_write_bytes",
     "atomic_write_text",
     "fsync_dir",
     "is_url",
     "publish",
     "read_bytes",
+    "temporary",
     "url_exists",
     "writable_dir",
+    "write_durably",
 ]

@@ -22,20 +22,34 @@ def fsync_dir(folder: Path) -> None:
         os.close(fd)
 
 
-def publish(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def temporary(path: str | os.PathLike[str]) -> Path:
+    """A name beside ``path`` that nobody has used, and that :data:`TMP_PREFIX` shows to be temporary."""
+    target = Path(path)
+    return target.with_name(f"{TMP_PREFIX}{target.name}-{uuid.uuid4().hex}")
+
+
+def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Create ``path``, which must not exist, let ``write`` fill it, flush and fsync: its content, not yet its name."""
+    with open(path, "xb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish(
+    path: str | os.PathLike[str], write: Callable[[BinaryIO], None], check: Callable[[Path], None] | None = None
+) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then publish it under ``path`` atomically and durably.
 
-    Order: create under a unique name, write, flush, fsync, rename, fsync the folder. On any error the temporary file
-    is removed, what stood at ``path`` stays, and the error is raised. A failed fsync is final for that file:
-    Linux drops the error after reporting it once, so a retry must start from a new file.
+    Order: create under a unique name, write, flush, fsync, ``check`` the file, rename, fsync the folder. On any error
+    the temporary file is removed, what stood at ``path`` stays, and the error is raised. A failed fsync is final for
+    that file: Linux drops the error after reporting it once, so a retry must start from a new file.
     """
-    target = Path(path)
-    tmp = target.with_name(f"{TMP_PREFIX}{target.name}-{uuid.uuid4().hex}")
+    target, tmp = Path(path), temporary(path)
     try:
-        with open(tmp, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(tmp, write)
+        if check is not None:
+            check(tmp)
         os.replace(tmp, target)
     except BaseException:
         tmp.unlink(missing_ok=True)

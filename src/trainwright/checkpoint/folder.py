@@ -1,0 +1,212 @@
+"""The step folder: a checkpoint as files of tensors, one a rank, with a manifest that makes it complete.
+
+iter_120/
+  MANIFEST.json                      counters, size and sha256 of every file, place of every tensor
+  tensors-00000-of-00002.safetensors what rank 0 has of the tensors, under their place in the state tree
+  tensors-00001-of-00002.safetensors
+  state.pth                          the rest of the tree; plain data
+  rank-00000.pth, rank-00001.pth     what differs between ranks, such as the random streams
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainwright import dist
+from trainwright.base.errors import CheckpointError
+from trainwright.base.version import __version__
+from trainwright.checkpoint.chunks import Chunk, assembled, local_chunk
+from trainwright.checkpoint.format import MapLocation, plain_tree, read_file
+from trainwright.checkpoint.manifest import NAME, Manifest, TensorEntry
+from trainwright.checkpoint.tensor_files import FileSum, write_summed, write_tensors
+from trainwright.checkpoint.tree import TensorTable, put_back
+from trainwright.io import fsync_dir, temporary
+
+PER_RANK = ("rng", "ranks")  # lists with an item a rank; each rank hands over its own alone
+_STATE = "state.pth"
+ASIDE = ".old-"
+
+
+def write_folder(path: str | os.PathLike[str], tree: dict[str, Any], group: Any = None) -> None:
+    """Publish ``tree`` as a step folder at ``path``: nothing, or an older folder, or the whole new one is there, at
+    every moment. Every rank of ``group`` calls it, with its own part of sharded tensors and of the :data:`PER_RANK`
+    lists.
+
+    Order: a temporary folder under a unique name that rank 0 chose; every rank its files, each flushed and fsynced;
+    sizes and checksums to rank 0; the manifest; fsync of the folder; rename; fsync of the parent. An error on one rank
+    is an error on all, and leaves nothing behind.
+    """
+    target = Path(path)
+    names = [str(temporary(target))]
+    dist.broadcast_object_list(names, 0, group)
+    tmp, rank = Path(names[0]), dist.get_rank(group)
+    try:
+        report = _attempt(_write_part, path, tmp, tree, group)
+        reports = dist.all_gather_object(report, group)
+        _raise_first(path, reports)
+        done = [_attempt(_publish, target, tmp, tree, reports) if rank == 0 else None]
+        dist.broadcast_object_list(done, 0, group)
+        _raise_first(path, done)
+    except BaseException:
+        if rank == 0:
+            shutil.rmtree(tmp, ignore_errors=True)
+        raise
+
+
+def read_folder(path: str | os.PathLike[str], map_location: MapLocation = "cpu", sums: bool = True) -> dict[str, Any]:
+    """The whole tree of a step folder, its checksums verified; sharded tensors are put together.
+
+    Raises CheckpointError for a folder that is incomplete or damaged.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    manifest.check_files(folder, sums)
+    tree = read_file(folder / _STATE, map_location)
+    with OpenFiles(folder) as files:
+        tensors = {name: files.tensor(entry) for name, entry in manifest.tensors.items()}
+    if map_location not in (None, "cpu"):
+        tensors = {name: _mapped(tensor, map_location) for name, tensor in tensors.items()}
+    try:
+        filled: dict[str, Any] = put_back(tree, tensors)
+    except KeyError as error:
+        raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: it has no tensor {error}.") from error
+    for rank in range(manifest.world_size):
+        own = read_file(folder / _rank_file(rank), map_location)
+        for key, items in own.items():
+            filled.setdefault(key, []).extend(items)
+    return filled
+
+
+def check_folder(path: str | os.PathLike[str], sums: bool = True) -> None:
+    """Raise CheckpointError unless the folder is complete and, with ``sums``, undamaged. No tensor is taken up."""
+    folder = Path(path)
+    Manifest.read(folder).check_files(folder, sums)
+
+
+def folder_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The counters of the step, from the manifest alone."""
+    return Manifest.read(Path(path)).meta
+
+
+class OpenFiles:
+    """The tensor files of a folder, each opened once; numbers are read when a tensor, or a part of it, is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, Any] = {}
+
+    def __enter__(self) -> OpenFiles:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self._open:
+            self._open.popitem()[1].__exit__(None, None, None)
+
+    def tensor(self, entry: TensorEntry, wanted: Chunk | None = None) -> torch.Tensor:
+        """A tensor, or the box ``wanted`` of it; of its files only what is needed is read."""
+        whole = Chunk((0,) * len(entry.shape), entry.shape)
+        name = entry.name
+        if wanted is None and len(entry.chunks) == 1 and entry.chunks[0].shape == entry.shape:
+            return self._file(entry.chunks[0].file).get_tensor(name)  # type: ignore[no-any-return]
+        sources = ((chunk, self._file(chunk.file).get_slice(name)) for chunk in entry.chunks)
+        try:
+            return assembled(wanted or whole, sources, getattr(torch, entry.dtype))
+        except LookupError as error:
+            raise CheckpointError(
+                f"checkpoint {str(self._folder)!r} is incomplete: of the tensor {name!r} {error}."
+            ) from error
+
+    def _file(self, name: str) -> Any:
+        if name not in self._open:
+            from safetensors import safe_open
+
+            opened: Any = safe_open(str(self._folder / name), framework="pt", device="cpu")
+            self._open[name] = opened.__enter__()
+        return self._open[name]
+
+
+def _attempt(work: Any, *args: Any) -> Any:
+    """The result, or the error itself: every rank must come to the next exchange, whatever happened to it."""
+    try:
+        return work(*args)
+    except Exception as error:  # noqa: BLE001 - raised by _raise_first, on every rank
+        return error
+
+
+def _raise_first(path: Any, reports: list[Any]) -> None:
+    for rank, report in enumerate(reports):
+        if isinstance(report, Exception):
+            if len(reports) == 1:
+                raise report
+            raise CheckpointError(
+                f"the checkpoint {str(path)!r} was not written: rank {rank} failed with {type(report).__name__}: "
+                f"{report}"
+            ) from report
+
+
+def _write_part(
+    path: Any, tmp: Path, tree: dict[str, Any], group: Any
+) -> tuple[dict[str, FileSum], dict[str, TensorEntry]]:
+    """This rank's files; returns what the manifest says of them."""
+    rank, world_size = dist.get_dist_info(group)
+    tmp.mkdir(parents=True, exist_ok=True)
+    table = TensorTable()
+    plain = plain_tree(path, tree)
+    own = {key: plain.pop(key) for key in PER_RANK if key in plain}
+    rest = table.take_out(plain)
+    tensor_file = f"tensors-{rank:05d}-of-{world_size:05d}.safetensors"
+    entries: dict[str, TensorEntry] = {}
+    parts: dict[str, torch.Tensor] = {}
+    for name, tensor in table.tensors.items():
+        found = local_chunk(tensor)
+        if found is not None and (rank == 0 or found[1] is not tensor):
+            chunk, parts[name] = found
+            placed = Chunk(chunk.offset, chunk.shape, tensor_file)
+            entries[name] = TensorEntry(name, str(tensor.dtype)[6:], tuple(tensor.shape), [placed])
+    files = {tensor_file: write_tensors(tmp / tensor_file, parts)}
+    files[_rank_file(rank)] = write_summed(tmp / _rank_file(rank), lambda file: torch.save(own, file))
+    if rank == 0:
+        files[_STATE] = write_summed(tmp / _STATE, lambda file: torch.save(rest, file))
+        read_file(tmp / _STATE)  # what cannot be read safely is never published
+    return files, entries
+
+
+def _publish(target: Path, tmp: Path, tree: dict[str, Any], reports: list[Any]) -> None:
+    meta = tree.get("meta", {})
+    counters = {key: meta[key] for key in ("iter", "epoch", "inner_iter") if key in meta}
+    manifest = Manifest(counters, len(reports), versions={"torch": torch.__version__, "trainwright": __version__})
+    for files, tensors in reports:
+        manifest.add(files, tensors)
+    write_summed(tmp / NAME, lambda file: file.write(manifest.to_bytes()))
+    fsync_dir(tmp)
+    if target.exists():
+        # Not in place, and never without one of the two: the older one stays a checkpoint until the new one is there.
+        aside = temporary(target).name.rpartition("-")[2]
+        os.rename(target, target.with_name(f"{target.name}{ASIDE}{aside}"))
+    os.rename(tmp, target)
+    fsync_dir(target.parent)
+    for old in target.parent.glob(f"{target.name}{ASIDE}*"):
+        remove_folder(old)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a step folder: it stops being a checkpoint by one rename, then goes."""
+    doomed = temporary(path)
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _rank_file(rank: int) -> str:
+    return f"rank-{rank:05d}.pth"
+
+
+def _mapped(tensor: torch.Tensor, map_location: MapLocation) -> torch.Tensor:
+    if callable(map_location):
+        return map_location(tensor, "cpu")  # type: ignore[no-any-return]
+    device = map_location.get("cpu", "cpu") if isinstance(map_location, dict) else map_location
+    return tensor.to(device)
