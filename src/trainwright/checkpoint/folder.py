@@ -69,8 +69,8 @@ def read_folder(path: str | os.PathLike[str], map_location: MapLocation = "cpu",
     tree = read_file(folder / _STATE, map_location)
     with OpenFiles(folder) as files:
         tensors = {name: files.tensor(entry) for name, entry in manifest.tensors.items()}
-    if map_location not in (None, "cpu"):
-        tensors = {name: _mapped(tensor, map_location) for name, tensor in tensors.items()}
+    device = _device(map_location)
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
         filled: dict[str, Any] = put_back(tree, tensors)
     except KeyError as error:
@@ -205,8 +205,8 @@ def _rank_file(rank: int) -> str:
     return f"rank-{rank:05d}.pth"
 
 
-def _mapped(tensor: torch.Tensor, map_location: MapLocation) -> torch.Tensor:
+def _device(map_location: MapLocation) -> torch.device:
+    """Where torch.load would put a tensor that was saved from the CPU."""
     if callable(map_location):
-        return map_location(tensor, "cpu")  # type: ignore[no-any-return]
-    device = map_location.get("cpu", "cpu") if isinstance(map_location, dict) else map_location
-    return tensor.to(device)
+        return map_location(torch.empty(1).untyped_storage(), "cpu").device  # type: ignore[no-any-return]
+    return torch.device(map_location.get("cpu", "cpu") if isinstance(map_location, dict) else map_location or "cpu")
