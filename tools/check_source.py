@@ -1,8 +1,11 @@
 """Calls that the package must not make, found in the syntax tree and not in the text.
 
     torch.load        without a literal `weights_only=True`: a checkpoint is data, nothing in it is run
-    pickle.load(s), Unpickler, marshal.load(s), shelve.open
+    pickle.load(s), Unpickler, marshal.load(s), shelve.open, and what calls them: pandas.read_pickle, joblib.load,
+    torch.distributed.checkpoint's readers, torch.package, torch.jit.load
                       the same
+    numpy.load        without a literal `allow_pickle=False`
+    shell=True        goes through a shell
     yaml.load, yaml.unsafe_load, yaml.full_load
                       `yaml.safe_load` reads everything a config needs
     eval, exec, compile
@@ -32,6 +35,17 @@ FORBIDDEN = {
     "marshal.load": "runs code from the file",
     "marshal.loads": "runs code from the bytes",
     "shelve.open": "unpickles",
+    "pickle._Unpickler": "runs code from the file",
+    "pandas.read_pickle": "unpickles",
+    "joblib.load": "unpickles",
+    "dill.load": "unpickles",
+    "cloudpickle.load": "unpickles",
+    "torch.jit.load": "runs the program in the file",
+    "torch.package.PackageImporter": "runs the program in the file",
+    "torch.distributed.checkpoint.load": "unpickles .metadata and what is no tensor",
+    "torch.distributed.checkpoint.FileSystemReader": "unpickles .metadata",
+    "torch.distributed.checkpoint.format_utils.dcp_to_torch_save": "unpickles .metadata and what is no tensor",
+    "torch.hub.load_state_dict_from_url": "may unpickle: fetch the file and read it as a checkpoint",
     "yaml.load": "use yaml.safe_load",
     "yaml.unsafe_load": "use yaml.safe_load",
     "yaml.full_load": "use yaml.safe_load",
@@ -51,6 +65,9 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("src/trainwright/data/records.py", "pickle.loads"): (
         "annotations that a process of this run packed, from a private file that no other user can write, as torch's "
         "loader hands samples from process to process; a file from elsewhere never comes there"
+    ),
+    ("src/trainwright/checkpoint/trusted.py", "torch.load"): (
+        "the file that the user named with trusted=True, and no other; nothing falls back to it"
     ),
     ("src/trainwright/testing/", "os._exit"): "a forked rank must not run the exit handlers of its parent",
 }
@@ -89,11 +106,9 @@ class Calls(ast.NodeVisitor):
         return ""
 
 
-def is_safe_load(call: ast.Call) -> bool:
-    """True for a call with the literal `weights_only=True`."""
-    return any(
-        k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True for k in call.keywords
-    )
+def says(call: ast.Call, name: str, value: bool) -> bool:
+    """True for a call with the literal `name=value`."""
+    return any(k.arg == name and isinstance(k.value, ast.Constant) and k.value.value is value for k in call.keywords)
 
 
 def check_file(file: Path) -> Iterator[tuple[int, str, str]]:
@@ -108,8 +123,12 @@ def check_file(file: Path) -> Iterator[tuple[int, str, str]]:
         name = name.removeprefix("builtins.")
         if name in FORBIDDEN:
             yield call.lineno, name, FORBIDDEN[name]
-        elif name in ("torch.load", "torch.serialization.load") and not is_safe_load(call):
+        elif name in ("torch.load", "torch.serialization.load") and not says(call, "weights_only", True):
             yield call.lineno, "torch.load", "say weights_only=True"
+        elif name == "numpy.load" and not says(call, "allow_pickle", False):
+            yield call.lineno, name, "say allow_pickle=False"
+        elif says(call, "shell", True):
+            yield call.lineno, f"{name}(shell=True)", "goes through a shell"
 
 
 def allowed_by(path: str, call: str) -> tuple[str, str] | None:

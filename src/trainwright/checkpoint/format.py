@@ -6,15 +6,20 @@ import io
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from trainwright.base.errors import CheckpointError
+from trainwright.base.errors import CheckpointError, SaveError
 from trainwright.base.text import did_you_mean
 from trainwright.checkpoint.archive import check_sizes, check_table, checksums
+from trainwright.checkpoint.bounds import check_tree
+from trainwright.checkpoint.foreign import is_bare_pickle, read_foreign
+from trainwright.checkpoint.pickles import PickleError
+from trainwright.checkpoint.trusted import read_trusted
 from trainwright.io import is_url, publish, read_bytes, url_exists
 from trainwright.state import NotPlainError, to_plain
 
@@ -32,7 +37,17 @@ def write_file(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     before it is published: what cannot be read safely is never left to be found at a resume.
     """
     plain = plain_tree(path, tree)
-    publish(path, lambda file: torch.save(plain, file), check=_read_again)
+    publish(path, lambda file: save_plain(plain, file), check=_read_again)
+
+
+def save_plain(plain: Any, file: BinaryIO) -> None:
+    """``torch.save``, but an error of the storage is raised as it is: torch hides it behind one of its own."""
+    try:
+        torch.save(plain, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def plain_tree(path: str | os.PathLike[str], tree: Any) -> Any:
@@ -51,44 +66,81 @@ def _read_again(written: Path) -> None:
     try:
         check_table(str(written), str(written))
         torch.load(written, map_location="cpu", weights_only=True, mmap=True)
-    except CheckpointError:
-        raise
     except Exception as error:
-        raise CheckpointError(
+        raise SaveError(
             f"a checkpoint was written and could not be read again ({_reason(error)}), so it was not published"
         ) from error
 
 
-def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu") -> dict[str, Any]:
+def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu", trusted: bool = False) -> dict[str, Any]:
     """The tree at ``path`` (a local path or an fsspec URL), its checksums verified, read without running any code.
 
-    Raises CheckpointError for a file that is missing, empty, truncated, damaged, foreign, or that holds objects.
+    Objects of MMEngine, MMCV, detectron2 and NumPy become tensors and plain data; for others ``trusted=True`` must say
+    that the file may run code. Raises CheckpointError for a file that is missing, empty, truncated, damaged, or that
+    holds objects.
     """
     path = os.fspath(path)
     source = _open_source(path)
     if not _is_archive(path, source):
-        return _checked_tree(path, source, _unpickled(path, source, map_location))
+        return _checked_tree(path, source, _unpickled(path, source, map_location, trusted))
     entries = check_table(path, source)
     with checksums(path, source, entries):
-        tree = _unpickled(path, source, map_location)
+        tree = _unpickled(path, source, map_location, trusted)
     return _checked_tree(path, source, tree)
 
 
-def _unpickled(path: str, source: Any, map_location: MapLocation) -> Any:
-    if not isinstance(source, str):
-        source.seek(0)
+def _unpickled(path: str, source: Any, map_location: MapLocation, trusted: bool) -> Any:
+    _rewind(source)
     try:
-        return torch.load(source, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading "
-            f"those would run code ({_reason(error)}). Save its state_dict alone with torch.save and load that with "
-            "load_from."
-        ) from error
-    except (MemoryError, torch.OutOfMemoryError):
+        if is_bare_pickle(_head(source)) and not _is_legacy(source):
+            return _bare(path, source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle protocol that torch cannot read safely; ours can
+            return torch.load(source, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:
+        return _with_objects(path, source, map_location, trusted)
+    except (CheckpointError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {_reason(error)}.") from error
+
+
+def _with_objects(path: str, source: Any, map_location: MapLocation, trusted: bool) -> Any:
+    """A file that holds more than tensors and plain data: read as data, or as its maker says if that is trusted."""
+    _rewind(source)
+    try:
+        return read_foreign(path, source, map_location)
+    except PickleError as error:
+        if trusted:
+            _rewind(source)
+            return read_trusted(path, source, map_location)
+        raise CheckpointError(
+            f"checkpoint {path!r} was refused: it holds Python objects besides tensors and plain data, and reading "
+            f"those would run code ({error}). Save its state_dict alone with torch.save and load that with load_from; "
+            "or, if you trust whoever made the file with all that you may do on this machine, say trusted=True "
+            "(trust_checkpoint=True in a config, --trust-checkpoint on the command line)."
+        ) from error
+
+
+def _bare(path: str, source: Any) -> Any:
+    """A pickle without any frame, as detectron2's model zoo has them: taken for a checkpoint if it holds arrays."""
+    try:
+        tree = read_foreign(path, source, should_tell=False)
+        if _holds_tensors(tree):
+            return tree
+        why = "it holds no arrays"
+    except PickleError as error:
+        why = str(error)
+    raise CheckpointError(
+        f"{path!r} is no checkpoint: torch.save makes a zip archive, and this file begins with {_head(source)[:8]!r}; "
+        f"nor is it a pickle of arrays, as detectron2's are ({why})."
+    )
+
+
+def _holds_tensors(tree: Any) -> bool:
+    values = list(tree.values()) if isinstance(tree, dict) else []
+    values += [inner for value in values if isinstance(value, dict) for inner in value.values()]
+    return any(isinstance(value, torch.Tensor) for value in values)
 
 
 def _checked_tree(path: str, source: Any, tree: Any) -> dict[str, Any]:
@@ -97,6 +149,7 @@ def _checked_tree(path: str, source: Any, tree: Any) -> dict[str, Any]:
             f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training "
             "state."
         )
+    check_tree(path, tree)
     check_sizes(path, source, tree)
     return tree
 
@@ -109,12 +162,17 @@ def check_file(path: str) -> None:
     source = _open_source(path)
     if _is_archive(path, source):
         check_table(path, source)
+    elif not _is_legacy(source):
+        _bare(path, source)
 
 
 def read_meta(path: str) -> dict[str, Any]:
     """The ``meta`` of a local checkpoint; tensors are mapped, not read. Raises CheckpointError when there is none."""
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        try:
+            tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError:
+            tree = read_foreign(path, path, "meta", should_tell=False)
         meta = tree["meta"]
         int(meta["iter"])
     except Exception as error:
@@ -166,19 +224,29 @@ def _empty(path: str) -> str:
 
 
 def _is_archive(path: str, source: Any) -> bool:
-    """Whether this is torch's zip format; False for the one before torch 1.6, which has no sums. Others are refused."""
+    """Whether this is torch's zip format; False for the one before torch 1.6 and for a bare pickle, which have no sums.
+    Others are refused."""
     head = _head(source)
     if head.startswith(b"PK"):
         return True
-    if _LEGACY_MAGIC in head:
+    if is_bare_pickle(head):
         return False
     raise CheckpointError(
         f"{path!r} is no checkpoint: torch.save makes a zip archive, and this file begins with {head[:8]!r}."
     )
 
 
+def _is_legacy(source: Any) -> bool:
+    return _LEGACY_MAGIC in _head(source)
+
+
+def _rewind(source: Any) -> None:
+    if not isinstance(source, str):
+        source.seek(0)
+
+
 def _head(source: Any) -> bytes:
     if isinstance(source, io.BytesIO):
-        return source.getvalue()[:16]
+        return bytes(source.getbuffer()[:16])
     with open(source, "rb") as file:
         return file.read(16)

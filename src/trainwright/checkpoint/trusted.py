@@ -1,0 +1,20 @@
+"""The one place where a checkpoint may run code: the user named the file and said that its maker is trusted."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+
+from trainwright.base.logs import MMLogger
+
+
+def read_trusted(path: str, source: str | io.BytesIO, map_location: Any) -> Any:
+    """Unpickle all of the file, which runs whatever it says. Nothing calls this unless ``trusted=True`` was given."""
+    MMLogger.get_current_instance().warning(
+        "%s holds Python objects and is unpickled because you trust it (trusted=True): that runs code of the file. "
+        "`trainwright ckpt convert --trust-checkpoint` writes a copy that needs no trust.",
+        path,
+    )
+    return torch.load(source, map_location=map_location, weights_only=False)
