@@ -60,6 +60,10 @@ class CheckpointError(TrainwrightError, RuntimeError):
     """A checkpoint that is missing, incomplete or foreign, or that cannot be written."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint that the storage did not take (full, failing, not allowed). The training that it is of can go on."""
+
+
 class DataError(TrainwrightError, RuntimeError):
     """A dataset, sampler or collate function that failed; names the sample."""
 
@@ -70,6 +74,10 @@ class NonFiniteLossError(TrainwrightError, FloatingPointError):
 
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
+
+
+class WorkDirLockedError(WorkDirError):
+    """Another run works in this work directory."""
 
 
 class MissingExtraError(TrainwrightError, ImportError):

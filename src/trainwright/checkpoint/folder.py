@@ -21,7 +21,7 @@ from trainwright import dist
 from trainwright.base.errors import CheckpointError
 from trainwright.base.version import __version__
 from trainwright.checkpoint.chunks import Chunk, assembled, local_chunk
-from trainwright.checkpoint.format import MapLocation, plain_tree, read_file
+from trainwright.checkpoint.format import MapLocation, plain_tree, read_file, save_plain
 from trainwright.checkpoint.manifest import NAME, Manifest, TensorEntry
 from trainwright.checkpoint.tensor_files import FileSum, write_summed, write_tensors
 from trainwright.checkpoint.tree import TensorTable, put_back
@@ -169,9 +169,9 @@ def _write_part(
             placed = Chunk(chunk.offset, chunk.shape, tensor_file)
             entries[name] = TensorEntry(name, str(tensor.dtype)[6:], tuple(tensor.shape), [placed])
     files = {tensor_file: write_tensors(tmp / tensor_file, parts)}
-    files[_rank_file(rank)] = write_summed(tmp / _rank_file(rank), lambda file: torch.save(own, file))
+    files[_rank_file(rank)] = write_summed(tmp / _rank_file(rank), lambda file: save_plain(own, file))
     if rank == 0:
-        files[_STATE] = write_summed(tmp / _STATE, lambda file: torch.save(rest, file))
+        files[_STATE] = write_summed(tmp / _STATE, lambda file: save_plain(rest, file))
         read_file(tmp / _STATE)  # what cannot be read safely is never published
     return files, entries
 
