@@ -91,12 +91,17 @@ def read_file(path: str | os.PathLike[str], map_location: MapLocation = "cpu", t
     """
     path = os.fspath(path)
     source = _open_source(path)
+    return _checked_tree(path, source, read_value(path, source, map_location, trusted))
+
+
+def read_value(path: str, source: Any, map_location: MapLocation = "cpu", trusted: bool = False) -> Any:
+    """Whatever ``torch.save`` wrote into ``source``, a local path or BytesIO that is called ``path`` in errors; as
+    :func:`read_file`, with no check that it is a dict."""
     if not _is_archive(path, source):
-        return _checked_tree(path, source, _unpickled(path, source, map_location, trusted))
+        return _unpickled(path, source, map_location, trusted)
     entries = check_table(path, source)
     with checksums(path, source, entries):
-        tree = _unpickled(path, source, map_location, trusted)
-    return _checked_tree(path, source, tree)
+        return _unpickled(path, source, map_location, trusted)
 
 
 def _unpickled(path: str, source: Any, map_location: MapLocation, trusted: bool) -> Any:

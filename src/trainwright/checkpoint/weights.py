@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
+from trainwright.checkpoint.report import LoadReport, compare
 
 ReviseKeys = Sequence[tuple[str, str]]
+MIN_LOADED = 0.01
 STRIP_MODULE: ReviseKeys = [(r"^module\.", "")]
 
 
@@ -37,56 +39,52 @@ def revised(state: Mapping[str, Any], revise_keys: ReviseKeys) -> OrderedDict[st
 
 
 def load_weights(
-    model: nn.Module, checkpoint: Mapping[str, Any], strict: bool = False, revise_keys: ReviseKeys = STRIP_MODULE
-) -> None:
+    model: nn.Module,
+    checkpoint: Mapping[str, Any],
+    strict: bool = False,
+    revise_keys: ReviseKeys = STRIP_MODULE,
+    min_loaded: float = MIN_LOADED,
+) -> LoadReport:
     """Load the weights of ``checkpoint`` into ``model``; what does not fit is logged, or raised when ``strict``.
 
-    Weights of another shape are left out and reported with both shapes. A checkpoint that has not one name in common
-    with the model raises CheckpointError in either mode: nothing would have been loaded.
+    Weights of another shape are left out and reported with both shapes. CheckpointError in either mode when less than
+    ``min_loaded`` of the model, by number of weights and by bytes, would be loaded: most likely the file is another
+    model's. 0 allows any part; a file of which nothing fits is always an error.
     """
     state = revised(weights_of(checkpoint), revise_keys)
     own = model.state_dict()
-    wrong_shape = [
-        f"{name}: {_shape(value)} in the checkpoint, {_shape(own[name])} in the model"
-        for name, value in state.items()
-        if name in own and _shape(value) != _shape(own[name])
-    ]
-    usable = OrderedDict((k, v) for k, v in state.items() if k in own and _shape(v) == _shape(own[k]))
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
+    report = compare(type(model).__name__, own, state)
+    usable = OrderedDict((name, state[name]) for name in report.loaded)
     if own and not usable:
+        hint = f"\n{report.problems()}" if report.renames else ""
         raise CheckpointError(
-            f"no weight of the checkpoint fits {type(model).__name__}: it has names such as {_some(list(state))}, the "
-            f"model {_some(list(own))}. Is it another model's file? revise_keys=[(pattern, replacement)] renames."
+            f"no weight of the checkpoint fits {report.model}: it has names such as {_some(list(state))}, the "
+            f"model {_some(list(own))}. Is it another model's file? revise_keys=[(pattern, replacement)] renames.{hint}"
         )
     if hasattr(state, "_metadata"):
         usable._metadata = state._metadata  # type: ignore[attr-defined]
-    problems = _report(missing, unexpected, wrong_shape)
-    if problems and strict:
+    if not report.fits and strict:
         raise CheckpointError(
-            f"strict loading into {type(model).__name__} failed:\n{problems}\nA resume needs the model that the "
+            f"strict loading into {report.model} failed:\n{report.problems()}\nA resume needs the model that the "
             "checkpoint was made with. To take over only what fits, use load_from without resume (strict=False)."
         )
-    model.load_state_dict(usable, strict=False)
-    if problems:
-        MMLogger.get_current_instance().warning(
-            "%d of %d weights were loaded into %s:\n%s", len(usable), len(own), type(model).__name__, problems
+    if report.share < min_loaded:
+        raise CheckpointError(
+            f"only {report.head().replace(' were loaded', ' would be loaded')}, less than min_loaded={min_loaded:.0%}: "
+            f"is it another model's file?\n{report.problems()}\nload_checkpoint(..., min_loaded=0) allows it."
         )
+    model.load_state_dict(usable, strict=False)
+    _tell(report)
+    return report
 
 
-def _shape(value: Any) -> tuple[int, ...] | str:
-    """The shape of a tensor; what a module's get_extra_state() gave need not be one."""
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else "no tensor"
+def _tell(report: LoadReport) -> None:
+    logger = MMLogger.get_current_instance()
+    if not report.fits:
+        logger.warning("%s:\n%s", report.head(), report.problems())
+    if report.casts:
+        logger.log(logging.WARNING if report.loses_digits else logging.INFO, report.cast_text())
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) or "none"
-
-
-def _report(missing: list[str], unexpected: list[str], wrong_shape: list[str]) -> str:
-    parts = [
-        ("missing in the checkpoint", missing),
-        ("not in the model", unexpected),
-        ("of another shape", wrong_shape),
-    ]
-    return "\n".join(f"  {title}: {', '.join(items)}" for title, items in parts if items)
