@@ -50,16 +50,6 @@ def save_plain(plain: Any, file: BinaryIO) -> None:
         raise
 
 
-def save_plain(plain: Any, file: BinaryIO) -> None:
-    """``torch.save``, but an error of the storage is raised as it is: torch hides it behind one of its own."""
-    try:
-        torch.save(plain, file)
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
-
-
 def plain_tree(path: str | os.PathLike[str], tree: Any) -> Any:
     """``tree`` as tensors and plain data, or a CheckpointError that says where something else stands."""
     try:
