@@ -72,6 +72,10 @@ class NonFiniteLossError(TrainwrightError, FloatingPointError):
     """A loss became NaN or infinite."""
 
 
+class LossSpikeError(TrainwrightError, ArithmeticError):
+    """A loss lay far above those before it."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

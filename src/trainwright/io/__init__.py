@@ -10,7 +10,7 @@ from trainwright.io.atomic import (
     writable_dir,
     write_durably,
 )
-from trainwright.io.storage import is_url, read_bytes, url_exists
+from trainwright.io.storage import is_url, read_bytes, url_exists, write_bytes
 
 __all__ = [
     "TMP_PREFIX",
@@ -23,5 +23,6 @@ __all__ = [
     "temporary",
     "url_exists",
     "writable_dir",
+    "write_bytes",
     "write_durably",
 ]

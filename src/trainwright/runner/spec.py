@@ -69,6 +69,7 @@ KEYS: tuple[Key, ...] = (
     Key("experiment_name", (str,), None, "the time stamp"),
     Key("strategy", (dict,), None, "one device", "a strategy", {"type": "SingleDeviceStrategy"}),
     Key("compile", (bool, dict), None, "nothing is compiled", applies=False),
+    Key("fast_dev_run", (bool, int), False, "the whole training"),
 )
 NAMES = tuple(key.name for key in KEYS)
 

@@ -246,9 +246,7 @@ class BaseStrategy(ABC):
         self, scheduler: Any, optim_wrapper: BaseOptimWrapper, default_args: dict[str, Any] | None = None
     ) -> Schedulers:
         """Schedulers from configs or built ones; ``default_args`` and ``dispatch_kwargs`` give the horizon."""
-        known = {**self.dispatch_kwargs, **(default_args or {})}
-        horizon = {name: known.get(name) for name in ("epoch_length", "max_epochs", "max_iters")}
-        return make_schedulers(scheduler, optim_wrapper, horizon)
+        return make_schedulers(scheduler, optim_wrapper, {**self.dispatch_kwargs, **(default_args or {})})
 
     def attach_schedulers(self, param_scheduler: Any) -> Schedulers:
         """Build the schedulers for the attached wrapper."""
@@ -398,6 +396,16 @@ class BaseStrategy(ABC):
         if scheduled and self._holds(checkpoint, "param_schedulers", filename):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
         return checkpoint
+
+    def put_state(self, tree: dict[str, Any]) -> None:
+        """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
+        for parameter in self.unwrapped_model.parameters():
+            parameter.grad = None
+        self.load_model_state_dict(tree, strict=True, revise_keys=())
+        self.load_optim_state_dict(tree["optimizer"])
+        self._hold_gradients(tree)
+        if getattr(self, "param_schedulers", None):
+            self.load_scheduler_state_dict(tree["param_schedulers"])
 
     def _holds(self, checkpoint: dict[str, Any], part: str, filename: str) -> bool:
         if part not in checkpoint:
