@@ -1,6 +1,7 @@
 """Checkpoints: their format, where they lie, which one counts, and loading of weights."""
 
 from trainwright.checkpoint.format import check_file, read_file, read_meta, write_file
+from trainwright.checkpoint.kinds import check_checkpoint, read_checkpoint
 from trainwright.checkpoint.manager import CheckpointManager
 from trainwright.checkpoint.pretrained import PretrainedInit
 from trainwright.checkpoint.step_record import StepRecord, read_step_record, write_step_record
@@ -11,7 +12,9 @@ __all__ = [
     "PretrainedInit",
     "StepRecord",
     "check_file",
+    "check_checkpoint",
     "load_weights",
+    "read_checkpoint",
     "read_file",
     "read_meta",
     "read_step_record",

@@ -9,13 +9,16 @@ from trainwright.base.errors import CheckpointError
 
 MAX_DEPTH = 200
 MAX_VALUES = 50_000_000
+_HARMLESS_BYTES = 1 << 20
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 
 
-def check_tree(path: str, tree: Any) -> None:
+def check_tree(path: str, tree: Any, n_bytes: int | None = None) -> None:
     """CheckpointError unless ``tree`` can be walked and copied: no container holds itself, none is nested deeper than
     :data:`MAX_DEPTH`, and with what stands in several places counted each time it has at most :data:`MAX_VALUES`
-    values. Lists that hold one list twice, thirty deep, are a few bytes of a file and a billion values."""
+    values. Lists that hold one list twice, thirty deep, are a few bytes of a file and a billion values. Nor may a run
+    of bytes be longer than the ``n_bytes`` of the file: ``bytearray(10**12)`` is short to write."""
+    longest = None if n_bytes is None else max(n_bytes, _HARMLESS_BYTES)
     sizes: dict[int, tuple[int, int]] = {}  # of what has been walked: values and depth
     open_: set[int] = set()
     waiting: list[tuple[Any, bool]] = [(tree, False)]
@@ -24,6 +27,10 @@ def check_tree(path: str, tree: Any) -> None:
         if is_done:
             open_.discard(id(value))
             n_values, depth = _measure(value, sizes)
+            if longest is not None and any(
+                isinstance(v, (bytes, bytearray)) and len(v) > longest for v in _items(value)
+            ):
+                raise _refused(path, "it has more bytes in one piece than there are in the file")
             if n_values > MAX_VALUES:
                 raise _refused(path, f"its containers stand for more than {MAX_VALUES:,} values")
             if depth > MAX_DEPTH:

@@ -57,7 +57,7 @@ def read_dcp(path: str | os.PathLike[str], map_location: MapLocation = "cpu") ->
         tree = _Folder(folder, map_location).tree()
     except PickleError as error:
         raise CheckpointError(
-            f"checkpoint {str(folder)!r} was refused: its {METADATA} holds more than the places of tensors, and to read "
+            f"checkpoint {str(folder)!r} was refused: its {METADATA} holds more than places of tensors, and to read "
             f"that would run code ({error})."
         ) from error
     except (OSError, *_ERRORS) as error:

@@ -154,7 +154,7 @@ def _checked_tree(path: str, source: Any, tree: Any) -> dict[str, Any]:
             f"{path!r} is not a checkpoint: it holds a {type(tree).__name__}, not a dict of weights or of training "
             "state."
         )
-    check_tree(path, tree)
+    check_tree(path, tree, os.path.getsize(source) if isinstance(source, str) else source.getbuffer().nbytes)
     check_sizes(path, source, tree)
     return tree
 

@@ -30,6 +30,7 @@ class TrainOptions:
     cfg_options: list[str]
     profile_hooks: bool = False
     fast_dev_run: int | None = None
+    trusted: bool = False
 
 
 def train_config(options: TrainOptions) -> None:
@@ -75,6 +76,8 @@ def _configured(options: TrainOptions) -> Config:
     if options.resume is not None:
         cfg.resume = True
         cfg.load_from = None if options.resume == AUTO else options.resume
+    if options.trusted:
+        cfg.trust_checkpoint = True
     return cfg
 
 
@@ -133,7 +136,7 @@ def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = No
     words = ["trainwright" if program.endswith("__main__.py") else program, "train", options.config]
     words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
     words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
-    words += ["--profile-hooks"] * options.profile_hooks
+    words += ["--profile-hooks"] * options.profile_hooks + ["--trust-checkpoint"] * options.trusted
     words += ["--launcher", options.launcher] if options.launcher != "none" else []
     overrides = list(options.cfg_options)
     if extra:

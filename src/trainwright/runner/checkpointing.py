@@ -8,7 +8,7 @@ from typing import Any
 
 from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
-from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
+from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
@@ -116,10 +116,14 @@ class CheckpointMixin(FactsMixin, HookMixin):
         map_location: Any = "cpu",
         strict: bool = False,
         revise_keys: ReviseKeys = STRIP_MODULE,
+        trusted: bool = False,
+        min_loaded: float = MIN_LOADED,
     ) -> dict[str, Any]:
         """Load the weights of ``filename`` (a path or an fsspec URL) and return the checkpoint.
 
-        ``revise_keys`` renames by regular expressions; by default a leading ``module.`` goes.
+        ``revise_keys`` renames by regular expressions; by default a leading ``module.`` goes. ``trusted=True`` lets a
+        file that holds unknown objects run code. When less than ``min_loaded`` of the model would be loaded, by number
+        of weights and by bytes, nothing is, and CheckpointError says what would fit.
         """
         checkpoint = self.strategy.load_checkpoint(
             filename,
@@ -127,6 +131,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
             strict=strict,
             revise_keys=revise_keys,
             callback=lambda tree: self.call_hook("after_load_checkpoint", checkpoint=tree),
+            trusted=trusted,
+            min_loaded=min_loaded,
         )
         self._has_loaded = True
         self.logger.info("Load checkpoint from %s", filename)
@@ -136,17 +142,17 @@ class CheckpointMixin(FactsMixin, HookMixin):
         """Load or resume as ``load_from`` and ``resume`` say; does nothing the second time."""
         if self._has_loaded:
             return
-        resume, load_from = self._resume, self._load_from
+        resume, load_from, trusted = self._resume, self._load_from, self._specs["trust_checkpoint"]
         if isinstance(resume, str):
-            self.resume(resume)
+            self.resume(resume, trusted=trusted)
         elif resume:
             path = load_from or self.checkpoints().latest()
             if path is None:
                 self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
             else:
-                self.resume(path)
+                self.resume(path, trusted=trusted and path == load_from)  # what is found is the run's own
         elif load_from is not None:
-            self.load_checkpoint(load_from)
+            self.load_checkpoint(load_from, trusted=trusted)
 
     def resume(
         self,
@@ -154,11 +160,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
         map_location: Any = "default",
+        trusted: bool = False,
     ) -> None:
         """Take up the training saved in ``filename``: weights, optimizer, schedulers, counters, data position, random
         streams, hooks and histories. CheckpointError when the file holds weights only."""
         if not self.is_training and self._loops.get("train") is None and self._specs["train_cfg"] is None:
-            self.load_checkpoint(filename, map_location="cpu", strict=True)
+            self.load_checkpoint(filename, map_location="cpu", strict=True, trusted=trusted)
             return
         with bringup.scoped(self):  # val() or the user may ask before train() has built what the state belongs to
             bringup.build_training(self)
@@ -180,6 +187,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             resume_param_scheduler=resume_param_scheduler,
             map_location=map_location,
             callback=check,
+            trusted=trusted,
         )
         self._has_loaded = True
         self._take_over(checkpoint)

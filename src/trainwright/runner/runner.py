@@ -50,6 +50,7 @@ class Runner(BuildMixin, CheckpointMixin):
         data_preprocessor: Put into the model's config when that has none.
         load_from: Checkpoint whose weights are loaded; with ``resume`` the whole training is taken up from it.
         resume: True takes up the training from ``load_from``, or from the latest checkpoint in ``work_dir`` if any.
+        trust_checkpoint: Let the file of ``load_from`` or ``resume`` run code where it holds unknown objects.
         launcher: How the processes were started.
         env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``.
         log_processor: Config of the log line. log_level: For the console and the log file.
@@ -90,6 +91,7 @@ class Runner(BuildMixin, CheckpointMixin):
         data_preprocessor: Any = None,
         load_from: str | None = None,
         resume: bool | str = False,
+        trust_checkpoint: bool = False,
         launcher: str = "none",
         env_cfg: dict[str, Any] = ENV_CFG,
         log_processor: Any = None,

@@ -59,6 +59,7 @@ KEYS: tuple[Key, ...] = (
     Key("data_preprocessor", (dict,), None, "the model's own", "an nn.Module"),
     Key("load_from", _PATH, None, "weights as the model initialises them"),
     Key("resume", (bool, *_PATH), False, "training begins anew"),
+    Key("trust_checkpoint", (bool,), False, "a checkpoint never runs code"),
     Key("launcher", (str,), "none", "one process"),
     Key("env_cfg", (dict,), ENV_CFG, "NCCL where several processes talk to each other"),
     Key("log_processor", (dict,), None, "LogProcessor", "a LogProcessor", {"type": "LogProcessor"}),

@@ -16,9 +16,9 @@ from torch import nn
 from trainwright import dist
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import MMLogger
-from trainwright.checkpoint import CheckpointManager, load_weights, read_file, write_file
+from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpoint, write_file
 from trainwright.checkpoint.format import MapLocation
-from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
+from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data.prefetch import batches_ahead
 from trainwright.io import writable_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
@@ -324,10 +324,15 @@ class BaseStrategy(ABC):
         return [s.state_dict() for s in schedulers]
 
     def load_model_state_dict(
-        self, state_dict: dict[str, Any], *, strict: bool = False, revise_keys: ReviseKeys = STRIP_MODULE
+        self,
+        state_dict: dict[str, Any],
+        *,
+        strict: bool = False,
+        revise_keys: ReviseKeys = STRIP_MODULE,
+        min_loaded: float = MIN_LOADED,
     ) -> None:
         """Load weights into the model; see ``checkpoint.load_weights``."""
-        load_weights(self.unwrapped_model, state_dict, strict, revise_keys)
+        load_weights(self.unwrapped_model, state_dict, strict, revise_keys, min_loaded)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of the optimizer(s)."""
@@ -368,12 +373,18 @@ class BaseStrategy(ABC):
         strict: bool = False,
         revise_keys: ReviseKeys = STRIP_MODULE,
         callback: Callback | None = None,
+        trusted: bool = False,
+        min_loaded: float = MIN_LOADED,
     ) -> dict[str, Any]:
-        """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it."""
-        checkpoint = self.read_tree(filename, map_location)
+        """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it.
+
+        ``trusted=True`` lets a file with unknown objects run code; ``min_loaded`` is the part of the model that must be
+        in it.
+        """
+        checkpoint = self.read_tree(filename, map_location, trusted)
         if callback is not None:
             callback(checkpoint)
-        self.load_model_state_dict(checkpoint, strict=strict, revise_keys=revise_keys)
+        self.load_model_state_dict(checkpoint, strict=strict, revise_keys=revise_keys, min_loaded=min_loaded)
         return checkpoint
 
     def resume(
@@ -384,10 +395,15 @@ class BaseStrategy(ABC):
         resume_param_scheduler: bool = True,
         map_location: MapLocation = "default",
         callback: Callback | None = None,
+        trusted: bool = False,
     ) -> dict[str, Any]:
         """Load weights strictly, optimizer and schedulers from ``filename``; returns the checkpoint for the rest."""
         checkpoint = self.load_checkpoint(
-            filename, map_location="cpu" if map_location == "default" else map_location, strict=True, callback=callback
+            filename,
+            map_location="cpu" if map_location == "default" else map_location,
+            strict=True,
+            callback=callback,
+            trusted=trusted,
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
@@ -472,9 +488,9 @@ class BaseStrategy(ABC):
         if several and "accumulation" in checkpoint:
             wrapper.load_accumulation_state(checkpoint["accumulation"])
 
-    def read_tree(self, filename: str, map_location: MapLocation = "cpu") -> dict[str, Any]:
-        """A state tree as this strategy lays it out; here a single file."""
-        return read_file(filename, map_location)
+    def read_tree(self, filename: str, map_location: MapLocation = "cpu", trusted: bool = False) -> dict[str, Any]:
+        """A state tree from a checkpoint of any kind."""
+        return read_checkpoint(filename, map_location, trusted)
 
     def write_tree(self, filename: str, tree: dict[str, Any]) -> None:
         """Publish a state tree; here as a single file, written by rank 0."""

@@ -10,7 +10,7 @@ from typing import Any
 from trainwright.base.errors import CheckpointError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import did_you_mean, near_names
-from trainwright.checkpoint import check_file
+from trainwright.checkpoint import check_checkpoint
 from trainwright.config.config_dict import dicts
 from trainwright.io import is_url
 from trainwright.runner.checks.problem import Problem, Where, warning
@@ -25,7 +25,7 @@ def check_checkpoints(spec: Mapping[str, Any], reach_out: bool = False) -> Itera
         if not isinstance(path, (str, os.PathLike)) or (is_url(os.fspath(path)) and not reach_out):
             continue
         try:
-            check_file(os.fspath(path))
+            check_checkpoint(os.fspath(path))
         except CheckpointError as error:
             hint = ""
             if name == "resume" and near_names(os.fspath(path), ("True", "False"), n=1, cutoff=0.7):
