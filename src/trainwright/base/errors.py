@@ -68,6 +68,10 @@ class NonFiniteLossError(TrainwrightError, FloatingPointError):
     """A loss became NaN or infinite."""
 
 
+class RankError(TrainwrightError, RuntimeError):
+    """Another process of the run failed; has its rank and its traceback."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

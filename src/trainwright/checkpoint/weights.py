@@ -12,6 +12,7 @@ from torch import nn
 
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
+from trainwright.dist import laid_out_as
 
 ReviseKeys = Sequence[tuple[str, str]]
 STRIP_MODULE: ReviseKeys = [(r"^module\.", "")]
@@ -51,7 +52,9 @@ def load_weights(
         for name, value in state.items()
         if name in own and _shape(value) != _shape(own[name])
     ]
-    usable = OrderedDict((k, v) for k, v in state.items() if k in own and _shape(v) == _shape(own[k]))
+    usable = OrderedDict(
+        (k, laid_out_as(v, own[k])) for k, v in state.items() if k in own and _shape(v) == _shape(own[k])
+    )
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     if own and not usable:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
 from trainwright.base.errors import ConfigTypeError
+from trainwright.dist import is_sharded, whole
 from trainwright.engine import Hook
 from trainwright.hooks.intervals import whole_number
 from trainwright.hooks.module_patterns import checked_patterns, parameters_by_pattern
@@ -107,7 +108,9 @@ class _Watched:
         # The usual case, the total alone, goes without the tables below.
         # A few thousand numbers on a CPU: to copy them together is faster than a norm of each tensor.
         n_numbers = sum(p.numel() for p in self.params) if len({p.dtype for p in self.params}) == 1 else _FEW
-        self.is_small = n_numbers < _FEW and self.dtype is None and all(p.is_cpu for p in self.params)
+        self.is_small = n_numbers < _FEW and self.dtype is None and all(
+            p.is_cpu and not is_sharded(p) for p in self.params
+        )
         self.is_simple = self.with_total and not groups
         self.rows: list[Any] = self.metrics.rows("train", f"{self.prefix}grad_norm") if self.is_simple else []
         self.inner = wrapper.step
@@ -175,4 +178,5 @@ class _Watched:
 
     def _joined(self, norms: Any) -> Tensor:
         joined: Tensor = torch.linalg.vector_norm(torch.stack(norms), self.norm_type)
+        joined = whole(joined)  # of sharded gradients each rank has computed a part
         return joined.detach() if joined.requires_grad else joined  # gradients of which a graph was asked for

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
+from trainwright.dist import failing_together
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
+from trainwright.runner.agreement import agree_on_stops
 from trainwright.runner.places import placed
 from trainwright.runner.progress import live_progress
 from trainwright.runner.spec import SURGERY_KEYS
@@ -40,9 +42,11 @@ def scoped(runner: Any) -> Iterator[None]:
 
 @contextmanager
 def closing(runner: Any) -> Iterator[None]:
-    """Writers and log file are closed when the work ends, whichever way; more work opens them again."""
+    """Writers and log file are closed when the work ends, whichever way; more work opens them again. What fails on one
+    rank ends the work of all."""
     try:
-        yield
+        with failing_together() if runner.distributed else nullcontext():
+            yield
     finally:
         runner.visualizer.close()
         runner.logger.close_files()
@@ -62,7 +66,9 @@ def log_start(runner: Any) -> None:
         strategy.seed,
         strategy.work_dir,
     )
-    if runner.cfg.get("model_wrapper_cfg") is not None:
+    if runner.world_size > 1:
+        runner.logger.info("%d processes, %s", runner.world_size, type(strategy).__name__)
+    if runner.cfg.get("model_wrapper_cfg") is not None and not runner.distributed:
         runner.logger.info("model_wrapper_cfg has no effect with one process")
     for warning in runner._warnings:
         runner.logger.warning("%s", warning)
@@ -104,6 +110,7 @@ def prepare_training(runner: Any) -> None:
     """
     strategy, clock = runner.strategy, runner.ctx.clock
     runner.ctx.stop.clear()  # before any hook runs: one may ask for a stop in before_run
+    agree_on_stops(runner)
     build_training(runner)
     _ = runner.val_loop
     runner.call_hook("before_run")
@@ -188,9 +195,9 @@ def sigint_sets(stop: StopFlag) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: Any) -> None:
-        if stop.interrupts:
+        if stop.interrupts or stop.wished:
             raise KeyboardInterrupt
-        stop.request("Ctrl-C", interrupts=True)
+        stop.wish("Ctrl-C")
 
     signal.signal(signal.SIGINT, handler)
     try:

@@ -9,6 +9,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
+from trainwright.dist import all_gather_object, from_main
 from trainwright.runner import bringup
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
@@ -39,8 +40,9 @@ class CheckpointMixin(FactsMixin, HookMixin):
         """
         tree: dict[str, Any] = {"meta": self._meta(meta), "message_hub": self.message_hub.state_dict()}
         tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
-        tree["rng"] = [self.ctx.training_streams or rng.capture()]
-        tree["hooks"] = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()}
+        streams = self.ctx.training_streams or rng.capture()
+        tree["rng"] = all_gather_object(streams) if self.distributed else [streams]
+        tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
         loader = self.train_dataloader
         if isinstance(loader, Stateful):
             tree["loader"] = loader.state_dict()
@@ -48,6 +50,11 @@ class CheckpointMixin(FactsMixin, HookMixin):
         path = self.checkpoints(out_dir).save(filename, tree)
         self.call_hook("after_save_checkpoint", path=path)
         return path
+
+    def _state_of(self, hook: Any) -> Any:
+        """The state of rank 0's hook; of one whose state differs between ranks, all of them."""
+        state = hook.state_dict()
+        return {"by_rank": all_gather_object(state)} if self.distributed and _is_per_rank(hook) else state
 
     def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
         from trainwright.base.version import __version__
@@ -62,6 +69,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "log_dirs": self.log_dirs,
             "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
             "trainwright_version": __version__,
+            "world_size": self.world_size,
             "dataset_meta": plain_items(getattr(dataset, "metainfo", None) or {})[0],
         }
 
@@ -105,7 +113,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if isinstance(resume, str):
             self.resume(resume)
         elif resume:
-            path = load_from or self.checkpoints().latest()
+            latest = self.checkpoints().latest
+            path = load_from or (from_main(latest) if self.distributed else latest())
             if path is None:
                 self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
             else:
@@ -167,10 +176,16 @@ class CheckpointMixin(FactsMixin, HookMixin):
         saved_hooks = checkpoint.get("hooks", {})
         for name, hook in self._stateful_hooks().items():
             if name in saved_hooks:
-                hook.load_state_dict(saved_hooks[name])
+                state = saved_hooks[name]
+                if _is_per_rank(hook) and "by_rank" in state:
+                    state = state["by_rank"][self.rank % len(state["by_rank"])]
+                hook.load_state_dict(state)
         streams = checkpoint.get("rng") or []
         # Put in place right before the loop starts: building and hooks may draw until then.
-        self._pending_streams = streams[self.strategy.rank] if self.strategy.rank < len(streams) else None
+        # A rank that was not there when they were saved has the streams of another, as it has that one's seed.
+        shared = not self.strategy.diff_rank_seed
+        rank = self.rank % len(streams) if shared and streams else self.rank
+        self._pending_streams = streams[rank] if rank < len(streams) else None
         if loop is None:
             return
         if "loader" in checkpoint and isinstance(loop.dataloader, Stateful):
@@ -196,3 +211,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         for loop in self._loops.values():  # validation may augment too, and has no state of its own in the checkpoint
             if isinstance(loop.dataloader, KeyedDataLoader):
                 loop.dataloader.reseed(before, seed)
+
+
+def _is_per_rank(hook: Any) -> bool:
+    return bool(getattr(type(hook), "state_is_per_rank", False))

@@ -16,12 +16,15 @@ class StopAt(enum.IntEnum):
 class StopFlag:
     """Set by hooks, loops and signal handlers; setting it does nothing else, so a handler may."""
 
-    __slots__ = ("at", "interrupts", "may_interrupt", "reason")
+    __slots__ = ("at", "interrupts", "is_agreed", "may_interrupt", "reason", "wished")
 
     def __init__(self) -> None:
         self.at: StopAt | None = None
         self.reason: str = ""
         self.interrupts = False
+        # Of several ranks each may be asked at another moment: somebody brings the wish of one to all, and requests then.
+        self.is_agreed = False
+        self.wished = ""
         # Whether the state between two iterations can be saved whole: not while gradients are being accumulated.
         self.may_interrupt: Callable[[], bool] | None = None
 
@@ -29,14 +32,23 @@ class StopFlag:
         """Ask the loop to end at the next boundary of kind ``at``; the reason of the nearest boundary is kept.
 
         ``interrupts`` says that the run is to be saved where it stands and gone on with later: its epoch stays open.
+        Several ranks must all call this in the same iteration; one alone calls :meth:`wish`.
         """
         if self.at is None or at < self.at:
             self.at, self.reason = at, reason
         self.interrupts |= interrupts
 
+    def wish(self, reason: str) -> None:
+        """Ask for a stop that saves, from one rank alone and at any moment, as a signal does: the ranks agree on the
+        iteration. In one process this is a request for the next boundary."""
+        if self.is_agreed:
+            self.wished = reason
+        else:
+            self.request(reason, interrupts=True)
+
     def clear(self) -> None:
         """Forget the request, for a run that goes on."""
-        self.at, self.reason, self.interrupts = None, "", False
+        self.at, self.reason, self.interrupts, self.wished = None, "", False, ""
 
     @property
     def requested(self) -> bool:

@@ -213,7 +213,7 @@ class BaseStrategy(ABC):
 
     def attach_optim_wrapper(self, optim_wrapper: Any) -> BaseOptimWrapper:
         """Build the wrapper for the placed model and give it this strategy's gradient functions."""
-        self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.model)
+        self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.unwrapped_model)
         return self.optim_wrapper
 
     def scale_lr(self) -> None:
@@ -301,6 +301,9 @@ class BaseStrategy(ABC):
         losses = model._run_forward(model.data_preprocessor(data, False), mode="loss")
         return model.parse_losses(losses)[1]  # type: ignore[no-any-return]
 
+    def trainable_changed(self) -> None:
+        """To be called where parameters begin or cease to require gradients during a training."""
+
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
         """Within it gradients are (``on``) or are not exchanged between ranks; nothing to do in one process."""
         return nullcontext()
@@ -358,7 +361,8 @@ class BaseStrategy(ABC):
         if isinstance(resume, str):
             return self.resume(resume)
         if resume:
-            path = load_from or CheckpointManager(self.work_dir).latest()
+            latest = CheckpointManager(self.work_dir).latest
+            path = load_from or (dist.from_main(latest) if self.distributed else latest())
             return None if path is None else self.resume(path)
         return None if load_from is None else self.load_checkpoint(load_from)
 
@@ -469,8 +473,10 @@ class BaseStrategy(ABC):
         return read_file(filename, map_location)
 
     def write_tree(self, filename: str, tree: dict[str, Any]) -> None:
-        """Publish a state tree; here as a single file, written by rank 0."""
-        if self.rank == 0:
+        """Publish a state tree; here as a single file, written by rank 0. Its error is raised on all ranks."""
+        if self.distributed:
+            dist.from_main(lambda: write_file(filename, tree))
+        elif self.rank == 0:
             write_file(filename, tree)
 
 

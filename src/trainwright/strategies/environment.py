@@ -14,9 +14,9 @@ import torch
 from trainwright import dist
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
+from trainwright.dist import check_launcher
 from trainwright.state import rng
 
-LAUNCHERS = ("none",)
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,6 @@ class Randomness:
         return settings
 
 
-def check_launcher(launcher: str) -> None:
-    """Raise ConfigError for a launcher that this build does not have."""
-    if launcher not in LAUNCHERS:
-        raise ConfigError(
-            f"launcher {launcher!r} is not available; available: {', '.join(map(repr, LAUNCHERS))}."
-            f"{did_you_mean(launcher, LAUNCHERS)} This version trains in one process: leave the launcher out."
-        )
-
-
 def setup_environment(
     launcher: str = "none",
     cudnn_benchmark: bool = False,
@@ -79,13 +70,15 @@ def setup_environment(
     """Set multiprocessing, limits and cuDNN, and return the facts of this process.
 
     ``mp_cfg`` takes ``mp_start_method`` ('fork', 'spawn', 'forkserver') and ``opencv_num_threads``; ``dist_cfg`` is
-    for launchers that start a process group; ``resource_limit`` is the wished soft limit of open files.
+    for launchers that start a process group, see ``dist.init_dist``; ``resource_limit`` is the wished soft limit of
+    open files.
     """
     check_launcher(launcher)
     if cudnn_benchmark:
         torch.backends.cudnn.benchmark = True
     _setup_multiprocessing(**(mp_cfg or {}))
     _raise_file_limit(resource_limit)
+    dist.init_dist(launcher, **(dist_cfg or {}))
     rank, world_size = dist.get_dist_info()
     stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     return Environment(launcher, launcher != "none", rank, world_size, stamp)
