@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from trainwright import Runner
-from trainwright.testing.rank_runs import logged, train_toy
+from trainwright.testing.rank_runs import CASES, close, in_ranks, logged, resume_differences, run_cases, train_toy
 from trainwright.testing.toys import ToyModel, toy_config, toy_loader
-
-from .rank_cases import CASES, close, in_ranks, resume_differences, run_cases
 
 DDP = {"type": "DDPStrategy"}
 
@@ -62,9 +61,9 @@ def buckets_of_a_run(folder: Path, counts: int) -> int:
     )
     seen = []
 
-    def averaged(state: Any, bucket: Any) -> torch.futures.Future[Any]:
+    def averaged(state, bucket):  # torch reads the annotations, and wants no strings
         seen.append(bucket.index())
-        return torch.distributed.algorithms.ddp_comm_hooks.default_hooks.allreduce_hook(state, bucket)
+        return allreduce_hook(state, bucket)
 
     model: Any = runner.model
     model.register_comm_hook(None, averaged)

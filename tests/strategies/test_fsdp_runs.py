@@ -11,10 +11,18 @@ import torch
 
 from trainwright import Runner
 from trainwright.checkpoint import read_file
-from trainwright.testing.rank_runs import logged, train_toy
+from trainwright.testing.rank_runs import (
+    ADAM,
+    CASES,
+    EVERY_2,
+    close,
+    in_ranks,
+    logged,
+    resume_differences,
+    run_cases,
+    train_toy,
+)
 from trainwright.testing.toys import toy_config, toy_loader
-
-from .rank_cases import ADAM, CASES, EVERY_2, close, in_ranks, resume_differences, run_cases
 
 FSDP = {"type": "FSDPStrategy", "wrap": ["Linear"]}
 
@@ -107,13 +115,15 @@ def exchanges_of_a_run(folder: Path, counts: int) -> int:
         )
     )
     seen = []
-    original = torch.distributed.reduce_scatter_tensor
+    new = hasattr(torch.distributed, "reduce_scatter_single")  # torch 2.13 on
+    name = "reduce_scatter_single" if new else "reduce_scatter_tensor"
+    original = getattr(torch.distributed, name)
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         seen.append(1)
         return original(*args, **kwargs)
 
-    torch.distributed.reduce_scatter_tensor = counted
+    setattr(torch.distributed, name, counted)
     runner.train()
     return len(seen)
 

@@ -25,7 +25,7 @@ class Hook:
     (``before_*``, ``after_*``) but is none is refused when the hook is registered, unless ``extra_points`` names it
     (for events of your own, fired by ``runner.call_hook``).
 
-    A checkpoint of several ranks holds the state of rank 0's hook, or, where a class sets ``state_is_per_rank``, of all.
+    A checkpoint of several ranks holds the state of rank 0's hook, or of all where a class sets ``state_is_per_rank``.
 
     API of mmengine.hooks.Hook, with ``after_save_checkpoint``, ``on_exception`` and ``on_train_closed`` besides.
     """

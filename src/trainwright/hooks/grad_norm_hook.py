@@ -108,8 +108,8 @@ class _Watched:
         # The usual case, the total alone, goes without the tables below.
         # A few thousand numbers on a CPU: to copy them together is faster than a norm of each tensor.
         n_numbers = sum(p.numel() for p in self.params) if len({p.dtype for p in self.params}) == 1 else _FEW
-        self.is_small = n_numbers < _FEW and self.dtype is None and all(
-            p.is_cpu and not is_sharded(p) for p in self.params
+        self.is_small = (
+            n_numbers < _FEW and self.dtype is None and all(p.is_cpu and not is_sharded(p) for p in self.params)
         )
         self.is_simple = self.with_total and not groups
         self.rows: list[Any] = self.metrics.rows("train", f"{self.prefix}grad_norm") if self.is_simple else []

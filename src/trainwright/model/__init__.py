@@ -14,7 +14,6 @@ from trainwright.model.norms import convert_sync_batchnorm, revert_sync_batchnor
 from trainwright.model.surgery import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.model.test_time_aug import BaseTTAModel
 from trainwright.model.utils import detect_anomalous_params, is_model_wrapper, merge_dict, stack_batch
-from trainwright.model.wrappers import MMDistributedDataParallel
 from trainwright.model.weight_init import (
     BaseInit,
     Caffe2XavierInit,
@@ -35,6 +34,7 @@ from trainwright.model.weight_init import (
     uniform_init,
     xavier_init,
 )
+from trainwright.model.wrappers import MMDistributedDataParallel
 
 __all__ = [
     "BaseAveragedModel",

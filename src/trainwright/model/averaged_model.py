@@ -23,8 +23,8 @@ class BaseAveragedModel(nn.Module):
     ``avg_func_foreach``, that is called instead, once for all tensors of a kind. Only weights of floating point are
     averaged, with `update_buffers` buffers too; all other tensors are copied from the source in every update.
 
-    Of a sharded model (FSDP) every rank averages its own part. Such an average can be saved, loaded and exchanged with the
-    model, but not be run itself.
+    Of a sharded model (FSDP) every rank averages its own part. Such an average can be saved, loaded and exchanged with
+    the model, but not be run itself.
 
     `interval`: average in every so many updates; the first update copies. `device`: where the average lies, by
     default beside the model. The buffer ``steps`` counts updates; nothing reads it from its device unless somebody else

@@ -14,6 +14,7 @@ _HOOKS = (
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks"),
     *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
 )
+_STATE = "__composable_api_state_key"  # where torch keeps what manages the module
 
 
 def twin_of(model: nn.Module) -> nn.Module:
@@ -32,5 +33,7 @@ def _unmanaged(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     kind: Any = type(module).__mro__[2]  # FSDP puts a class of its own, and FSDPModule, in front of it
     twin: nn.Module = kind.__new__(kind)
     for name, value in vars(module).items():
+        if name.startswith(_STATE):
+            continue
         vars(twin)[name] = OrderedDict() if name in _HOOKS else deepcopy(value, memo)
     return twin

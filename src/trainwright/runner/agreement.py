@@ -15,8 +15,8 @@ _numbers = itertools.count()
 class StopAgreement(Hook):
     """Turns a wish of one rank (a signal, for instance) into a stop of all, without a collective.
 
-    After iteration i a rank that is asked to stop writes i + 1 into the store, and joins iteration i + 1 like all others.
-    These look into the store after each iteration, so after i + 1 at the latest they know; all stop there.
+    After iteration i a rank that is asked to stop writes i + 1 into the store, and joins iteration i + 1 like all
+    others. These look into the store after each iteration, so after i + 1 at the latest they know; all stop there.
     """
 
     priority = "LOWEST"

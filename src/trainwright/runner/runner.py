@@ -58,8 +58,9 @@ class Runner(BuildMixin, CheckpointMixin):
         experiment_name: Default is the time stamp.
         cfg: The full config, for the record.
         strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy; by default one device, and with a
-            launcher DDPStrategy, for which ``cfg['model_wrapper_cfg']`` and ``cfg['sync_bn']`` are read. A built one brings its own work_dir,
-            experiment_name, launcher, env_cfg, randomness, log_level and auto_scale_lr, and those here are not used.
+            launcher DDPStrategy, for which ``model_wrapper_cfg``, ``find_unused_parameters`` and ``sync_bn`` of ``cfg``
+            are read too. A built one brings its own work_dir, experiment_name, launcher, env_cfg, randomness, log_level
+            and auto_scale_lr, and those here are not used.
         compile: True or options of torch.compile; also read from ``cfg['compile']``.
 
     Raises:

@@ -68,7 +68,14 @@ KEYS: tuple[Key, ...] = (
     Key("default_scope", (str,), "mmengine", "names are looked up in this package's registries"),
     Key("randomness", (dict,), RANDOMNESS, "a seed is drawn"),
     Key("experiment_name", (str,), None, "the time stamp"),
-    Key("strategy", (dict,), None, "one device; with a launcher DDPStrategy", "a strategy", {"type": "SingleDeviceStrategy"}),
+    Key(
+        "strategy",
+        (dict,),
+        None,
+        "one device, or DDPStrategy",
+        "a strategy",
+        {"type": "SingleDeviceStrategy"},
+    ),
     Key("compile", (bool, dict), None, "nothing is compiled", applies=False),
 )
 NAMES = tuple(key.name for key in KEYS)

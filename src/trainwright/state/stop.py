@@ -22,7 +22,7 @@ class StopFlag:
         self.at: StopAt | None = None
         self.reason: str = ""
         self.interrupts = False
-        # Of several ranks each may be asked at another moment: somebody brings the wish of one to all, and requests then.
+        # Ranks may be asked at different moments: somebody brings the wish of one to all of them, and requests then.
         self.is_agreed = False
         self.wished = ""
         # Whether the state between two iterations can be saved whole: not while gradients are being accumulated.

@@ -302,7 +302,8 @@ class BaseStrategy(ABC):
         return model.parse_losses(losses)[1]  # type: ignore[no-any-return]
 
     def trainable_changed(self) -> None:
-        """To be called where parameters begin or cease to require gradients during a training."""
+        """To be called where parameters begin or cease to require gradients; here nobody has to know."""
+        return
 
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
         """Within it gradients are (``on``) or are not exchanged between ranks; nothing to do in one process."""

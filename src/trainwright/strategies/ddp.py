@@ -26,11 +26,11 @@ _SYNC_BN = ("torch", "mmcv")
 class DDPStrategy(RanksStrategy):
     """The whole model on every rank; gradients are averaged during the backward (API of mmengine's DDPStrategy).
 
-    `model_wrapper` is the config of the wrapper: ``type`` (default MMDistributedDataParallel) and its arguments, such as
-    ``find_unused_parameters``, ``broadcast_buffers`` (False here), ``static_graph``, ``bucket_cap_mb``,
+    `model_wrapper` is the config of the wrapper: ``type`` (default MMDistributedDataParallel) and its arguments, such
+    as ``find_unused_parameters``, ``broadcast_buffers`` (False here), ``static_graph``, ``bucket_cap_mb``,
     ``detect_anomalous_params``. `sync_bn`: 'torch' or 'mmcv' puts their SyncBatchNorm in place of every batch norm.
 
-    With ``randomness=dict(deterministic=True)`` the first batch is run once more before the first step, and thrown away:
+    With ``randomness=dict(deterministic=True)`` the first batch is run once before the first step, and thrown away:
     what the wrapper settles in its first backward is then settled in a resumed run too, and it goes on bit for bit.
     """
 
@@ -43,10 +43,10 @@ class DDPStrategy(RanksStrategy):
         self._sync_bn = sync_bn
         self._has_warmed_up = self._is_warming_up = False
         super().__init__(**kwargs)
-        if os.environ.get("TORCH_DISTRIBUTED_DEBUG") == "DETAIL" and "gloo" == torch_dist.get_backend():
+        if os.environ.get("TORCH_DISTRIBUTED_DEBUG") == "DETAIL" and torch_dist.get_backend() == "gloo":
             raise ConfigError(
-                "TORCH_DISTRIBUTED_DEBUG=DETAIL makes DistributedDataParallel crash with gloo, without any message: set "
-                "it to INFO."
+                "TORCH_DISTRIBUTED_DEBUG=DETAIL makes DistributedDataParallel crash with gloo, without any message: "
+                "set it to INFO."
             )
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
@@ -109,8 +109,8 @@ class DDPStrategy(RanksStrategy):
         self._has_warmed_up = True
         if type(self.model).train_step is not MMDistributedDataParallel.train_step:
             self.logger.warning(
-                "%s has a train_step of its own, so nobody knows how to run it for nothing: a resumed run may differ from "
-                "an unbroken one in the last bits.",
+                "%s has a train_step of its own, so nobody knows how to run it for nothing: a resumed run may differ "
+                "from an unbroken one in the last bits.",
                 type(self.model).__name__,
             )
             return
@@ -130,7 +130,7 @@ class DDPStrategy(RanksStrategy):
         module, was_training = model.module, model.training
         model._remove_autograd_hooks()
         model.__init__(module=module, **self._wrapper_args)
-        nn.Module.train(model, was_training) if module.training == was_training else None
+        model.training = was_training
         self.logger.info("DistributedDataParallel follows the parameters that are trained now: %d", sum(now))
 
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:

@@ -18,7 +18,6 @@ from trainwright.dist import check_launcher
 from trainwright.state import rng
 
 
-
 @dataclass(frozen=True)
 class Environment:
     """What :func:`setup_environment` settled."""

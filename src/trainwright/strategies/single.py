@@ -33,7 +33,7 @@ class SingleDeviceStrategy(BaseStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         if self.distributed and self.world_size > 1:
             raise ConfigError(
-                f"launcher={self.launcher!r} started {self.world_size} processes, and SingleDeviceStrategy would train a "
-                "model of its own in each: leave the strategy out (DDPStrategy), or name DDPStrategy or FSDPStrategy."
+                f"launcher={self.launcher!r} started {self.world_size} processes, and SingleDeviceStrategy would train "
+                "a model of its own in each: leave the strategy out (DDPStrategy), or name DDPStrategy or FSDPStrategy."
             )
         return model.to(self.device)
