@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import distributed as torch_dist
+from torch.distributed import distributed_c10d
 from torch.distributed.constants import default_pg_timeout
+from torch.distributed.rendezvous import rendezvous
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
@@ -64,10 +66,10 @@ def cleanup() -> None:
     _is_ours = False
 
 
-def group_store() -> torch_dist.Store:
+def group_store() -> Any:
     """The key-value store of the process group, over a connection of its own: a thread may wait on it."""
-    store: torch_dist.Store = torch_dist.distributed_c10d._get_default_store().clone()
-    return store
+    store: Any = distributed_c10d._get_default_store()
+    return store.clone()
 
 
 def _checked(settings: dict[str, Any]) -> timedelta:
@@ -106,10 +108,10 @@ def _backend_here(backend: str | None) -> str:
 
 def _join(backend: str, timeout: timedelta) -> None:
     global _is_ours
-    store, rank, world_size = next(iter(torch_dist.rendezvous("env://", timeout=timeout)))
+    store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
     # torchrun keeps its store over restarts: without a prefix a new attempt finds the addresses of dead processes. Of
     # several nodes each counts its own restarts; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives a store an attempt.
     if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
-        store = torch_dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store = distributed_c10d.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     torch_dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     _is_ours = True

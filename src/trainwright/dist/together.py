@@ -36,15 +36,15 @@ def from_main(func: Callable[[], R]) -> R:
     if get_rank() == 0:
         try:
             outcome[0] = func()
-        except Exception as error:  # noqa: BLE001 - raised below, here and on the other ranks
-            own, outcome[1:] = error, [_portable(error), traceback.format_exc()]
+        except Exception as error:
+            outcome[1:] = [_portable(error), traceback.format_exc()]
+            broadcast_object_list(outcome)
+            raise
     broadcast_object_list(outcome)
     result: R
-    result, error, trace = outcome
-    if error is not None:
-        if get_rank() == 0:
-            raise own
-        raise error from RankError(f"this was raised on rank 0:\n{trace}")
+    result, failure, trace = outcome
+    if failure is not None:
+        raise failure from RankError(f"this was raised on rank 0:\n{trace}")
     return result
 
 

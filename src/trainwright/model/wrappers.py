@@ -32,14 +32,14 @@ class MMDistributedDataParallel(DistributedDataParallel):
         own = getattr(type(module), "train_step", BaseModel.train_step)
         if type(self).train_step is MMDistributedDataParallel.train_step and own is not BaseModel.train_step:
             raise ConfigError(
-                f"{type(module).__name__} has a train_step of its own, and {type(self).__name__} would not call it: the "
-                "wrapper's goes through the forward that averages gradients. Write what is special into "
+                f"{type(module).__name__} has a train_step of its own, and {type(self).__name__} would not call it: "
+                "the wrapper's goes through the forward that averages gradients. Write what is special into "
                 "forward(mode='loss'), or derive a wrapper with a train_step and name it: "
                 "model_wrapper_cfg=dict(type=...)."
             )
         if "broadcast_buffers" in kwargs and _HAS_NEW_NAME:
             kwargs["forward_sync_buffers"] = kwargs.pop("broadcast_buffers")
-        super().__init__(module, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(module, **kwargs)
         self.detect_anomalous_params = detect_anomalous_params
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, torch.Tensor]:

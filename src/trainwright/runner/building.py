@@ -39,7 +39,7 @@ class BuildMixin(RunnerParts):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move ``model`` to its device and wrap it as the strategy does; one process needs no wrapper."""
-        if model_wrapper_cfg is not None and not self.distributed:
+        if model_wrapper_cfg is not None and not self.strategy.distributed:
             self.logger.info("model_wrapper_cfg has no effect with one process")
         return self.strategy._wrap_model(model)
 

@@ -1,8 +1,9 @@
 """Strategies: the only code that knows how parameters are placed."""
 
+from trainwright.dist import check_launcher
 from trainwright.strategies.base import BaseStrategy
 from trainwright.strategies.ddp import DDPStrategy
-from trainwright.strategies.environment import Environment, Randomness, check_launcher
+from trainwright.strategies.environment import Environment, Randomness
 from trainwright.strategies.fsdp import FSDPStrategy
 from trainwright.strategies.ranks import RanksStrategy
 from trainwright.strategies.single import SingleDeviceStrategy

@@ -107,7 +107,7 @@ class DDPStrategy(RanksStrategy):
 
     def _warm_up(self, data: Any) -> None:
         self._has_warmed_up = True
-        if type(self.model).train_step is not MMDistributedDataParallel.train_step:
+        if getattr(type(self.model), "train_step", None) is not MMDistributedDataParallel.train_step:
             self.logger.warning(
                 "%s has a train_step of its own, so nobody knows how to run it for nothing: a resumed run may differ "
                 "from an unbroken one in the last bits.",

@@ -14,7 +14,6 @@ import torch
 from trainwright import dist
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
-from trainwright.dist import check_launcher
 from trainwright.state import rng
 
 
@@ -72,7 +71,7 @@ def setup_environment(
     for launchers that start a process group, see ``dist.init_dist``; ``resource_limit`` is the wished soft limit of
     open files.
     """
-    check_launcher(launcher)
+    dist.check_launcher(launcher)
     if cudnn_benchmark:
         torch.backends.cudnn.benchmark = True
     _setup_multiprocessing(**(mp_cfg or {}))

@@ -59,6 +59,7 @@ class FSDPStrategy(RanksStrategy):
         from torch.distributed import fsdp
         from torch.distributed.device_mesh import init_device_mesh
 
+        units, methods = self._units(model), self._forward_methods(model)
         model = model.to(self.device)
         self.model = model
         super().init_model_weights()  # on whole tensors, as in one process
@@ -69,11 +70,11 @@ class FSDPStrategy(RanksStrategy):
         }
         if self._offloads:
             settings["offload_policy"] = fsdp.CPUOffloadPolicy(pin_memory=self.device.type == "cuda")
-        for unit in self._units(model):
+        for unit in units:
             fsdp.fully_shard(unit, reshard_after_forward=self._reshards, **settings)
         # Of the outermost unit torch knows that the backward begins with it: it is kept unless that is refused.
         fsdp.fully_shard(model, reshard_after_forward=None if self._reshards else False, **settings)
-        for name in self._forward_methods(model):
+        for name in methods:
             fsdp.register_fsdp_forward_method(model, name)
         self._sharded: list[Any] = [m for m in model.modules() if isinstance(m, fsdp.FSDPModule)]
         return model
@@ -102,7 +103,7 @@ class FSDPStrategy(RanksStrategy):
             if not callable(getattr(model, name, None)):
                 raise ConfigError(
                     f"FSDPStrategy forward_methods names {name!r}, and {type(model).__name__} has no such method."
-                    f"{did_you_mean(name, dir(model))}"
+                    f"{did_you_mean(name, [n for n in dir(model) if not n.startswith('_')])}"
                 )
         steps = [n for n in ("val_step", "test_step") if getattr(type(model), n, None) is not getattr(BaseModel, n)]
         return [*self._methods, *(name for name in steps if hasattr(model, name) and name not in self._methods)]

@@ -28,7 +28,8 @@ class RanksStrategy(BaseStrategy):
             if env["launcher"] == "none":
                 raise ConfigError(
                     f"{type(self).__name__} trains in several processes, and there is this one alone: start the "
-                    "program with `torchrun --nproc-per-node 2 ...` and launcher='pytorch', or take SingleDeviceStrategy."
+                    "program with `torchrun --nproc-per-node 2 ...` and launcher='pytorch', or take "
+                    "SingleDeviceStrategy."
                 )
         super().__init__(env_kwargs=env, **kwargs)
 

@@ -107,7 +107,7 @@ def close(one: Any, other: Any, tolerance: float) -> bool:
         return all(close(*pair, tolerance) for pair in zip(one, other, strict=True))
     if isinstance(one, torch.Tensor):
         return torch.allclose(one.float(), other.float(), rtol=0, atol=tolerance)
-    return one == other or abs(one - other) <= tolerance
+    return bool(one == other or abs(one - other) <= tolerance)
 
 
 def resume_differences(folder: Path, **changes: Any) -> list[str]:
