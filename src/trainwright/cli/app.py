@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from trainwright.base.errors import Interrupted, TrainwrightError
+from trainwright.base.logs import env_rank
 from trainwright.cli.arguments import normalised
 from trainwright.cli.config import app as config_app
 
@@ -54,7 +55,8 @@ def train(
     try:
         train_config(TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or []))
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
-        typer.echo(str(stop), err=True)
+        if env_rank() == 0:
+            typer.echo(str(stop), err=True)
         raise typer.Exit(130) from None
 
 

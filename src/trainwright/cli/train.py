@@ -40,10 +40,12 @@ def train_config(options: TrainOptions) -> None:
     try:
         runner.train()
     except Interrupted as stop:
-        _draw(runner)
+        if runner.rank == 0:
+            _draw(runner)
         command = _resume_command(options, runner.work_dir)
         raise Interrupted(f"{stop}\nTo go on:  {command}", stop.checkpoint) from None
-    typer.echo("\n".join(_summary(runner, options)))
+    if runner.rank == 0:
+        typer.echo("\n".join(_summary(runner, options)))
 
 
 def _configured(options: TrainOptions) -> Config:
