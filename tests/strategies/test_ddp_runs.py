@@ -10,7 +10,7 @@ import torch
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from trainwright import Runner
-from trainwright.testing.rank_runs import CASES, close, in_ranks, logged, resume_differences, run_cases, train_toy
+from trainwright.testing.rank_runs import ADAM, CASES, close, in_ranks, logged, resume_differences, run_cases, train_toy
 from trainwright.testing.toys import ToyModel, toy_config, toy_loader
 
 DDP = {"type": "DDPStrategy"}
@@ -39,14 +39,24 @@ def test_each_rank_logs_its_own_losses(results: Any) -> None:
     assert results[1]["plain"]["losses"] != results[2]["plain"]["losses"]
 
 
-@pytest.mark.parametrize("n_ranks", [2, 3])
-def test_a_resumed_run_ends_bit_for_bit_as_the_whole_one(tmp_path: Path, n_ranks: int) -> None:
-    randomness = {"seed": 1, "deterministic": True}
-    assert in_ranks(n_ranks, resume_in_ddp, tmp_path, randomness) == [[]] * n_ranks
+@pytest.mark.parametrize(
+    ("n_ranks", "wrapper", "counts"),
+    [(2, {}, 1), (3, {}, 1), (3, {"static_graph": True}, 1), (3, {"gradient_as_bucket_view": True}, 2)],
+    ids=str,
+)
+def test_a_resumed_run_ends_bit_for_bit_as_the_whole_one(
+    tmp_path: Path, n_ranks: int, wrapper: dict[str, Any], counts: int
+) -> None:
+    assert in_ranks(n_ranks, resume_in_ddp, tmp_path, wrapper, counts) == [[]] * n_ranks
 
 
-def resume_in_ddp(folder: Path, randomness: dict[str, Any]) -> list[str]:
-    return resume_differences(folder, strategy=DDP, randomness=randomness)
+def resume_in_ddp(folder: Path, wrapper: dict[str, Any], counts: int) -> list[str]:
+    return resume_differences(
+        folder,
+        strategy={"type": "DDPStrategy", "model_wrapper": wrapper},
+        randomness={"seed": 1, "deterministic": True},
+        optim_wrapper={"optimizer": ADAM, "accumulative_counts": counts},
+    )
 
 
 def buckets_of_a_run(folder: Path, counts: int) -> int:

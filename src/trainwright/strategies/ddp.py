@@ -116,7 +116,8 @@ class DDPStrategy(RanksStrategy):
             return
         self._is_warming_up = True
         try:
-            throw_away_step(self.model, data, self.optim_wrapper)  # type: ignore[arg-type]
+            for _ in range(2 if self._wrapper_args.get("static_graph") else 1):  # that one settles in two steps
+                throw_away_step(self.model, data, self.optim_wrapper)  # type: ignore[arg-type]
         finally:
             self._is_warming_up = False
 
