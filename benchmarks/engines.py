@@ -69,8 +69,10 @@ def bare_accumulating(iterations: int, folder: str) -> Batches:
     return loader
 
 
-def _config_first(package: str, iterations: int, folder: str, **optim_wrapper: Any) -> Batches:
-    """Trainwright and MMEngine: the same call, all six default hooks."""
+def config_first(
+    package: str, iterations: int, folder: str, hooks: list[dict[str, Any]] | None = None, **optim_wrapper: Any
+) -> Batches:
+    """Trainwright and MMEngine: the same call, all six default hooks, and `hooks` besides."""
     base = importlib.import_module(f"{package}.model").BaseModel
     runner_class = importlib.import_module(f"{package}.runner").Runner
 
@@ -94,6 +96,7 @@ def _config_first(package: str, iterations: int, folder: str, **optim_wrapper: A
             "logger": {"type": "LoggerHook", "interval": LOG_EVERY},
             "checkpoint": {"type": "CheckpointHook", "interval": 10**9, "by_epoch": False},
         },
+        custom_hooks=hooks,
         log_processor={"by_epoch": False},
         experiment_name="overhead",
     )
@@ -103,22 +106,22 @@ def _config_first(package: str, iterations: int, folder: str, **optim_wrapper: A
 
 def trainwright(iterations: int, folder: str) -> Batches:
     """This engine."""
-    return _config_first("trainwright", iterations, folder)
+    return config_first("trainwright", iterations, folder)
 
 
 def trainwright_fused(iterations: int, folder: str) -> Batches:
     """This engine with the fused form of the optimizer's step."""
-    return _config_first("trainwright", iterations, folder, fused="auto")
+    return config_first("trainwright", iterations, folder, fused="auto")
 
 
 def trainwright_accumulating(iterations: int, folder: str) -> Batches:
     """This engine with four batches a step, and clipping."""
-    return _config_first("trainwright", iterations, folder, accumulative_counts=4, clip_grad={"max_norm": 1.0})
+    return config_first("trainwright", iterations, folder, accumulative_counts=4, clip_grad={"max_norm": 1.0})
 
 
 def mmengine(iterations: int, folder: str) -> Batches:
     """MMEngine's Runner."""
-    return _config_first("mmengine", iterations, folder)
+    return config_first("mmengine", iterations, folder)
 
 
 def ignite(iterations: int, folder: str) -> Batches:

@@ -20,6 +20,7 @@ from trainwright.base.optional import require
         ("CheckpointError", RuntimeError),
         ("DataError", RuntimeError),
         ("NonFiniteLossError", FloatingPointError),
+        ("LossSpikeError", ArithmeticError),
         ("WorkDirError", OSError),
         ("MissingExtraError", ImportError),
     ],

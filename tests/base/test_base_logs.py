@@ -1,8 +1,11 @@
 import io
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
+from trainwright.base.errors import ConfigError
 from trainwright.base.logs import MMLogger, print_log
 
 
@@ -58,7 +61,7 @@ def test_distributed_gives_each_rank_its_file(make_logger, tmp_path, monkeypatch
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     logger = make_logger("log-d", log_file=tmp_path / "run.log", distributed=True)
-    assert logger.log_file.endswith("_rank1.log")
+    assert re.fullmatch(r"run_.+@.+_device0_rank1\.log", Path(logger.log_file).name)
     logger.info("hello")
     assert "hello" in (tmp_path / logger.log_file).read_text()
 
@@ -104,3 +107,85 @@ def test_there_is_always_a_current_logger():
     assert MMLogger._instance_dict
     if MMLogger.check_instance_created("trainwright"):
         MMLogger.get_instance("trainwright").close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "device"),
+    [
+        ({"LOCAL_RANK": "1"}, "1"),
+        ({"LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "4,6"}, "6"),
+        ({"LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, "GPU-b"),
+        ({"LOCAL_RANK": "3", "CUDA_VISIBLE_DEVICES": "4"}, "3"),
+    ],
+)
+def test_files_of_ranks_name_user_host_and_device(make_logger, tmp_path, monkeypatch, environ, device):
+    import getpass
+    import socket
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", **environ}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(getpass, "getuser", lambda: "ada")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+    logger = make_logger("log-h", log_file=tmp_path / "run.log", log_level="DEBUG")
+    assert Path(logger.log_file).name == f"run_ada@node7_device{device}_rank1.log"
+
+
+def test_a_user_without_a_name_is_left_out(make_logger, tmp_path, monkeypatch):
+    import getpass
+
+    def nobody():
+        raise KeyError("uid not found")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    logger = make_logger("log-i", log_file=tmp_path / "run.log", distributed=True)
+    assert re.fullmatch(r"run_device\w+_rank1\.log", Path(logger.log_file).name)
+
+
+def test_a_warning_is_said_once(make_logger, tmp_path, capsys):
+    logger = make_logger("log-j", log_file=tmp_path / "run.log")
+    for n in range(3):
+        logger.warning("watch out")
+        logger.warning("%s things", n // 2)
+        logger.info("again")
+        logger.error("broken")
+    for text in (capsys.readouterr().err, (tmp_path / "run.log").read_text()):
+        counts = [text.count(word) for word in ("watch out", "0 things", "1 things", "again", "broken")]
+        assert counts == [1, 1, 1, 3, 3]
+
+
+def test_a_warning_that_cannot_be_formatted_does_not_stop_the_program(make_logger, capsys):
+    make_logger("log-k").warning("%d", "no number")
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_the_file_handler_can_be_chosen(make_logger, tmp_path):
+    cfg = {"type": "RotatingFileHandler", "maxBytes": 200, "backupCount": 1}
+    logger = make_logger("log-l", log_file=tmp_path / "run.log", file_handler_cfg=cfg)
+    for n in range(10):
+        logger.info("line %d", n)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.log", "run.log.1"]
+    assert cfg == {"type": "RotatingFileHandler", "maxBytes": 200, "backupCount": 1}, "the caller's dict is its own"
+
+
+def test_an_unknown_file_handler_names_the_known_ones(make_logger, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"RotatingFileHandler.*got 'RotatingFile'.*Did you mean 'RotatingFileHandler'"
+    ):
+        make_logger("log-m", log_file=tmp_path / "run.log", file_handler_cfg={"type": "RotatingFile"})
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colours_for_who_wants_none(make_logger, monkeypatch, environ):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    make_logger("log-n").warning("careful")
+    assert "\033" not in screen.getvalue()

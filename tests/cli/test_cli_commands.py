@@ -198,3 +198,12 @@ def test_the_summary_of_a_loop_of_the_users_names_no_setting_of_ours(tmp_path):
     *_, hint, command = _summary(runner, TrainOptions("own.py", None, None, False, False, "none", []))
     assert hint == "To train on, resume:"
     assert command.endswith("--resume")
+
+
+def test_profile_hooks(command, project):
+    code, _, err = command("train", "toy.py", "--profile-hooks", "--cfg-options", "train_cfg.max_epochs=1")
+    assert code == 0, err
+    assert "hook costs in milliseconds of host time" in err
+    assert any(line.startswith("CheckpointHook  ") and "after_train_epoch" in line for line in err.splitlines()), err
+    code, _, err = command("train", "toy.py", "--cfg-options", "train_cfg.max_epochs=1")
+    assert (code, "hook costs" in err) == (0, False)

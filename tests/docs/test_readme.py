@@ -20,6 +20,9 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "docs/design.md",
     "docs/differences.md",
+    "docs/guard.md",
+    "docs/logging.md",
+    "docs/loops.md",
     "benchmarks/README.md",
 )
 

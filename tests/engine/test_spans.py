@@ -231,3 +231,50 @@ def test_an_error_of_the_error_hook_keeps_the_first_as_its_context(tiny):
         raise KeyError("first")
     assert isinstance(caught.value.__context__, KeyError)
     assert runner.recorder.count(Event.TRAIN_CLOSED) == 1
+
+
+# the end of a training ------------------------------------------------------------------------------------------------
+
+
+class Closing(Hook):
+    """Fails when training is closed, with that error."""
+
+    def __init__(self, error=None):
+        self.error, self.n_closed = error, 0
+
+    def on_train_closed(self, runner):
+        self.n_closed += 1
+        if self.error is not None:
+            raise self.error
+
+
+def notes_of(error):
+    return "\n".join([*map(str, error.args), *getattr(error, "__notes__", [])])
+
+
+def test_every_hook_is_closed_whatever_others_do_there(tiny):
+    hooks = [Closing(), Closing(OSError("first")), Closing(), Closing(KeyError("second")), Closing()]
+    runner = tiny(*hooks)
+    with pytest.raises(OSError, match="first") as caught, open_phase(runner.ctx, Phase.TRAIN):
+        pass
+    assert [hook.n_closed for hook in hooks] == [1] * 5
+    assert runner.recorder.count(Event.TRAIN_CLOSED) == 1
+    assert "a hook's on_train_closed failed as well: KeyError: 'second'" in notes_of(caught.value)
+
+
+def test_an_error_of_training_is_not_hidden_by_those_of_closing(tiny):
+    last = Closing()
+    runner = tiny(Closing(OSError("closing")), last)
+    with pytest.raises(RuntimeError, match="training") as caught, open_phase(runner.ctx, Phase.TRAIN):
+        raise RuntimeError("training")
+    assert "a hook's on_train_closed failed as well: OSError: closing" in notes_of(caught.value)
+    assert last.n_closed == 1
+
+
+def test_an_error_that_somebody_handles_around_a_training_is_not_that_of_it(tiny):
+    runner = tiny(Closing(OSError("closing")))
+    try:
+        raise KeyError("before")
+    except KeyError:
+        with pytest.raises(OSError, match="closing"), open_phase(runner.ctx, Phase.TRAIN):
+            pass

@@ -127,7 +127,7 @@ def test_a_loader_that_can_be_read_once_says_so(tiny, train, cfg):
 
 
 @pytest.mark.parametrize(("train", "unit"), [("train_epochs", "max_epochs"), ("train_iters", "max_iters")])
-@pytest.mark.parametrize("value", ["3", None, 1.5, True, float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [[3], None, 1.5, True, float("inf"), float("nan")])
 def test_what_is_no_whole_number(tiny, train, unit, value):
     with pytest.raises(ConfigTypeError, match=rf"{unit} must be a whole number.*train_cfg=dict\({unit}="):
         getattr(tiny(), train)([1], **{unit: value})

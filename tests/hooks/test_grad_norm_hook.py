@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, Interrupted
 from trainwright.engine import Event, Hook
-from trainwright.hooks import GradNormHook, grad_norm_hook
+from trainwright.hooks import GradNormHook, grad_norm_hook, gradient_norms
 from trainwright.optim import OptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from trainwright.runner import Runner
@@ -270,7 +270,7 @@ def test_a_pattern_that_fits_nothing(tmp_path):
 def test_a_model_that_is_not_small_has_the_same_norms(tmp_path, monkeypatch):
     few = make(tmp_path / "few", GradNormHook())
     few.train()
-    monkeypatch.setattr(grad_norm_hook, "_FEW", 0)
+    monkeypatch.setattr(gradient_norms, "_FEW", 0)
     many = make(tmp_path / "many", GradNormHook())
     many.train()
     assert logged(many, "grad_norm") == pytest.approx(logged(few, "grad_norm"), rel=1e-6)

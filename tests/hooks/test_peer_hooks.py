@@ -22,7 +22,7 @@ mmengine_evaluator = pytest.importorskip("mmengine.evaluator")
 
 NAMES = [
     *("CheckpointHook", "EarlyStoppingHook", "SyncBuffersHook", "EmptyCacheHook", "NaiveVisualizationHook"),
-    *("ProfilerHook", "PrepareTTAHook"),
+    *("ProfilerHook", "PrepareTTAHook", "LoggerHook", "IterTimerHook"),
 ]
 
 

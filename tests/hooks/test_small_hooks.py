@@ -7,7 +7,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from trainwright.base.errors import ConfigTypeError
 from trainwright.data import DefaultSampler
 from trainwright.engine import Hook
-from trainwright.hooks import DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
+from trainwright.hooks import DistSamplerSeedHook, LoggerHook, ParamSchedulerHook
 from trainwright.hooks.runtime_info_hook import is_scalar
 from trainwright.runner import Runner
 from trainwright.testing.toys import ToyDataset, toy_config
@@ -32,24 +32,6 @@ def test_scalars():
     assert is_scalar(1.5)
     assert not is_scalar(torch.zeros(2))
     assert not is_scalar("x")
-
-
-def test_eta_counts_down(tmp_path):
-    etas = []
-
-    class Watch(Hook):
-        priority = "LOWEST"
-
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            timer = next(hook for hook in runner.hooks if isinstance(hook, IterTimerHook))
-            mean = timer.time_sec_tot / (runner.iter + 1)
-            etas.append((runner.message_hub.get_info("eta"), mean * (8 - runner.iter - 1)))
-
-    Runner.from_cfg(toy_config(tmp_path, custom_hooks=[Watch()])).train()
-    assert len(etas) == 8
-    assert etas[-1][0] == 0
-    for shown, expected in etas:
-        assert shown == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["sampler", "batch_sampler"])

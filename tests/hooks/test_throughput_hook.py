@@ -7,8 +7,9 @@ import torch
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, Interrupted
 from trainwright.engine import Event, Hook
+from trainwright.engine.loops.tokens import tokens_in
 from trainwright.hooks import ThroughputHook, throughput_hook
-from trainwright.hooks.throughput_hook import _dtype_of, peak_flops_of
+from trainwright.hooks.throughput_hook import _dtype_of
 from trainwright.runner import Runner
 from trainwright.testing.host_reads import count_host_reads
 from trainwright.testing.recorder import StopAt
@@ -92,11 +93,11 @@ def test_tokens(tmp_path, clock, tokens):
 def test_tokens_of_nested_and_listed_batches():
     hook = ThroughputHook(tokens="text.ids")
     batch = {"text": {"ids": [torch.zeros(3), torch.zeros(2, 2), [1, 2, 3]]}}
-    assert hook._tokens_in(batch) == 10
+    assert tokens_in(batch, hook.tokens, "ThroughputHook") == 10
     with pytest.raises(ConfigError, match=r"tokens='text.ids' is no key of the batch: there is no 'ids' in idz.*'idz'"):
-        hook._tokens_in({"text": {"idz": 1}})
+        tokens_in({"text": {"idz": 1}}, hook.tokens, "ThroughputHook")
     with pytest.raises(ConfigError, match="there is no 'text' in Tensor"):
-        hook._tokens_in(torch.zeros(2))
+        tokens_in(torch.zeros(2), hook.tokens, "ThroughputHook")
 
 
 def test_operations_that_are_given(tmp_path, clock):
@@ -189,26 +190,6 @@ def test_a_model_without_operations_that_are_counted(tmp_path, clock):
     hook._leave_counter = Zero
     make(tmp_path, clock, hook).train()
     assert hook.flops_per_unit is None
-
-
-def test_peaks():
-    assert peak_flops_of("NVIDIA H200", torch.bfloat16) == 989e12
-    assert peak_flops_of("NVIDIA A100-SXM4-80GB", torch.float16) == 312e12
-    assert peak_flops_of("NVIDIA A10", torch.float16) == 125e12
-    assert peak_flops_of("NVIDIA L40S", torch.bfloat16) == 362e12
-    assert peak_flops_of("NVIDIA GB200", torch.bfloat16) == 2500e12
-    assert peak_flops_of("NVIDIA H100 PCIe", torch.bfloat16) == 756e12
-    assert peak_flops_of("NVIDIA H100 80GB HBM3", torch.float64) is None
-    assert peak_flops_of("some device", torch.bfloat16) is None
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("highest")
-        assert peak_flops_of("Tesla T4", torch.float32) == 8.1e12
-        assert peak_flops_of("NVIDIA H100 80GB HBM3", torch.float32) == 67e12
-        torch.set_float32_matmul_precision("high")
-        assert peak_flops_of("NVIDIA H100 80GB HBM3", torch.float32) == 494e12
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize(

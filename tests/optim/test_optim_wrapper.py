@@ -382,3 +382,53 @@ def test_bad_optimizer():
     )
     with pytest.raises(ConfigTypeError, match=re.escape(message)):
         OptimWrapper({"type": "SGD"})
+
+
+# a loss that is left out ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 3, 4, 10])
+def test_a_loss_left_out_has_no_gradient_and_its_place_in_the_window(left_out):
+    model, batches = make_model(), make_batches()
+    other = copy.deepcopy(model)
+    wrapper, reference = (OptimWrapper(sgd(m), accumulative_counts=4) for m in (model, other))
+    for one, m in ((wrapper, model), (reference, other)):
+        one.initialize_count_status(m, 0, N_LOSSES)
+    for n, batch in enumerate(batches):
+        if n == left_out:
+            wrapper.skip_loss()
+            reference._inner_count += 1
+            if reference.should_update():
+                reference.step()
+                reference.zero_grad()
+        else:
+            train(model, wrapper, [batch])
+            train(other, reference, [batch])
+    assert wrapper.inner_count == N_LOSSES
+    assert torch.equal(weights(model), weights(other))
+
+
+def test_without_any_gradient_there_is_no_step():
+    model = make_model()
+    wrapper = OptimWrapper(sgd(model))
+    before = weights(model).clone()
+    train(model, wrapper, make_batches(1))
+    after = weights(model).clone()
+    assert not torch.equal(before, after)
+    steps = []
+    wrapper.before_step(lambda: steps.append(1))
+    wrapper.skip_loss()  # momentum would move the weights
+    assert not steps
+    assert torch.equal(weights(model), after)
+
+
+def test_the_beginning_of_a_window_that_was_lost_is_kept(log):
+    model = make_model()
+    wrapper = OptimWrapper(sgd(model), accumulative_counts=4)
+    wrapper.initialize_count_status(model, 2, N_LOSSES)  # without the gradients of two losses
+    state = wrapper.accumulation_state()
+    assert state == {"inner_count": 2, "first_count": 2}
+    other = OptimWrapper(sgd(model), accumulative_counts=4)
+    other.initialize_count_status(model, 0, N_LOSSES)
+    other.load_accumulation_state({**state, "inner_count": 3})
+    assert other.scale_loss(torch.ones(())).item() == 0.5

@@ -135,3 +135,9 @@ def test_entries_must_be_wrappers(parts):
         OptimWrapperDict(generator=optimizer)
     with pytest.raises(ConfigTypeError, match="of type OptimWrapperDict"):
         OptimWrapperDict(both=make(parts))
+
+
+def test_a_loss_left_out_is_counted_by_none(parts):
+    wrappers = make(parts)
+    wrappers.skip_loss()
+    assert [wrapper.inner_count for wrapper in wrappers.values()] == [0, 0]

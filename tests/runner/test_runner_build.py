@@ -210,7 +210,7 @@ def test_log_file_is_closed_after_the_run_and_goes_on_with_the_next(tmp_path):
     assert n_open() == 0
     lines = log.read_text().splitlines()
     assert len(lines) > n_lines
-    assert "Epoch(test) [2][2/2]    accuracy/top1" in lines[-1]
+    assert "Epoch(test) [2/2]    accuracy/top1" in lines[-1]
 
 
 def test_a_run_is_current_while_it_runs(tmp_path):

@@ -45,9 +45,9 @@ def test_lines_by_epoch(tmp_path):
     assert re.fullmatch(pattern, train[0]), train[0]
     val = [line for line in lines if line.startswith("Epoch(val)")]
     assert re.fullmatch(
-        rf"Epoch\(val\) \[1\]\[2/2\]  eta: 0:00:00  time: {NUMBER}  data_time: {NUMBER}  memory: \d+", val[0]
+        rf"Epoch\(val\) \[1\]\[2/2\]    eta: 0:00:00  time: {NUMBER}  data_time: {NUMBER}  memory: \d+", val[0]
     )
-    assert val[2].startswith("Epoch(val) [2][2/2]  eta")
+    assert val[2].startswith("Epoch(val) [2][2/2]    eta")
     assert "accuracy" not in val[2], "the metrics of the last validation have no place in a progress line of this one"
     end = rf"Epoch\(val\) \[2\]\[2/2\]    accuracy/top1: {NUMBER}  data_time: {NUMBER}  time: {NUMBER}"
     assert re.fullmatch(end, val[3]), val[3]
@@ -166,6 +166,10 @@ def test_custom_statistics(tmp_path):
         ({"by_epoch": False, "custom_cfg": [{"data_src": "a", "window_size": "epoch"}]}, "needs by_epoch=True"),
         ({"custom_cfg": [{"data_src": "a", "window_size": "all"}]}, "must be a number, 'epoch' or 'global'"),
         ({"custom_cfg": [{"data_src": "a"}, {"data_src": "a"}]}, "writes 'a' twice"),
+        (
+            {"custom_cfg": [{"data_src": "a", "method_name": "current", "window_size": 3}]},
+            "current takes other arguments.*window_size",
+        ),
     ],
 )
 def test_wrong_statistics(settings, text):
@@ -173,10 +177,40 @@ def test_wrong_statistics(settings, text):
         LogProcessor(**settings)
 
 
+def test_statistics_of_an_evaluation(tmp_path):
+    processor = {"custom_cfg": [{"data_src": "accuracy/top1", "log_name": "best", "method_name": "max"}]}
+    rows = [row for row in scalars(trained(tmp_path, log_processor=processor)) if "best" in row]
+    tops = [row["accuracy/top1"] for row in rows]
+    assert [row["best"] for row in rows] == [max(tops[:1]), max(tops)]
+
+
+def test_a_mode_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="mode must be train, val or test here, but got 'trian'"):
+        LogProcessor().get_log_after_iter(None, 0, "trian")
+    with pytest.raises(ConfigError, match="mode must be val or test here, but got 'train'"):
+        LogProcessor().get_log_after_epoch(None, 0, "train")
+
+
+def test_what_a_subclass_overrides_is_called(tmp_path):
+    class Own(LogProcessor):
+        def _get_dataloader_size(self, runner, mode):
+            return 1000 + len(self._get_cur_loop(runner, mode).dataloader)
+
+        def _get_max_memory(self, runner):
+            return 77
+
+        def _collect_scalars(self, custom_cfg, runner, mode, reserve_prefix=False):
+            return {**super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix), "mine": 5}
+
+    lines = log_lines(trained(tmp_path, log_processor=Own()))
+    assert any(re.fullmatch(r"Epoch\(train\) \[1\]\[   2/1004\].*  memory: 77  .*  mine: 5", line) for line in lines)
+    assert any(line.startswith("Epoch(val) [1][1002/1002]    ") and "mine: 5" in line for line in lines)
+
+
 def test_names_with_their_stage(tmp_path):
     runner = trained(tmp_path, log_processor={"log_with_hierarchy": True})
     assert "train/loss" in scalars(runner)[0]
-    assert "train/time: " in next(line for line in log_lines(runner) if line.startswith("Epoch(train)"))
+    assert "  time: " in next(line for line in log_lines(runner) if line.startswith("Epoch(train)"))
 
 
 class Edges(Hook):

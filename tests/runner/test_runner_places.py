@@ -79,7 +79,7 @@ FAILING = {
     ),
     "scheduler": ({"param_scheduler": [{"type": "OneCycleLR", "eta_max": [0.1, 0.2]}]}, "param_scheduler.0"),
     "metric": ({"val_evaluator": [{"type": "Accuracy"}, {"type": "Failing"}]}, "val_evaluator.1"),
-    "loop": ({"train_cfg": {"by_epoch": True, "max_epochs": -1}}, "train_cfg"),
+    "loop": ({"train_cfg": {"by_epoch": True, "max_epochs": 2, "val_interval": 0}}, "train_cfg"),
 }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.state import HistoryBuffer
 
 
@@ -125,3 +125,49 @@ def test_an_empty_buffer_survives_the_round_trip():
     other = HistoryBuffer([1.0], [1])
     other.load_state_dict(HistoryBuffer().state_dict())
     assert len(other) == 0
+
+
+def test_too_many_values_are_said():
+    with pytest.warns(UserWarning, match="got 3 values, more than its max_length of 2"):
+        buffer = HistoryBuffer([1.0, 2.0, 3.0], [1, 1, 1], max_length=2)
+    assert buffer.data[0].tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda buffer: buffer.update("3"), "log_val must be a number, but got '3' of type str"),
+        (lambda buffer: buffer.update(3, None), "count must be a number, but got None"),
+        (lambda buffer: buffer.mean("all"), "window_size must be a whole number or None, but got 'all'"),
+        (lambda buffer: buffer.max(1.5), "window_size must be a whole number or None, but got 1.5"),
+    ],
+)
+def test_wrong_types(call, text):
+    with pytest.raises(ConfigTypeError, match=text):
+        call(HistoryBuffer([1.0], [1]))
+
+
+def test_what_was_added_last_can_be_forgotten():
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    at = buffer.n_added
+    buffer.extend([3.0, 4.0], [1, 2])
+    buffer.truncate(at)
+    assert buffer.data[0].tolist() == [1.0, 2.0]
+    assert len(buffer.data[1]) == 2
+    assert buffer.n_added == at == 2
+
+
+def test_forgetting_counts_what_was_dropped():
+    buffer = HistoryBuffer(max_length=4)
+    for value in range(30):
+        buffer.update(float(value))
+    at = buffer.n_added
+    assert at == 30
+    buffer.update(99.0)
+    buffer.truncate(at)
+    assert buffer.current() == 29.0
+    buffer.truncate(3)  # all of these were dropped long ago
+    assert len(buffer) == 0
+    other = HistoryBuffer()
+    other.load_state_dict(HistoryBuffer([1.0, 2.0], [1, 1]).state_dict())
+    assert other.n_added == 2

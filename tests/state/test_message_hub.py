@@ -1,13 +1,14 @@
 import io
 import logging
 
+import numpy as np
 import pytest
 import torch
 
-from trainwright.base.errors import TrainwrightError
+from trainwright.base.errors import ConfigTypeError, TrainwrightError
 from trainwright.base.logs import MMLogger
 from trainwright.engine import HookTable
-from trainwright.state import MessageHub, RunContext
+from trainwright.state import HistoryBuffer, MessageHub, RunContext
 from trainwright.testing.host_reads import count_host_reads
 
 
@@ -114,7 +115,7 @@ def test_state_holds_what_is_plain_and_is_to_be_resumed(hub, capsys):
 def test_named_hubs_are_found_again(hub):
     assert MessageHub.get_instance("x") is MessageHub.get_instance("x")
     assert MessageHub.get_instance("x").instance_name == "x"
-    assert MessageHub.get_current_instance() is MessageHub.get_instance("trainwright")
+    assert MessageHub.get_current_instance() is MessageHub.get_instance("x"), "outside any run the last one made counts"
 
 
 def test_the_innermost_open_run_is_the_current_one_whichever_came_last(hub):
@@ -132,3 +133,59 @@ def test_a_run_that_fails_is_closed_too(hub):
     with pytest.raises(ZeroDivisionError), RunContext("failing", HookTable(None)):
         raise ZeroDivisionError
     assert MessageHub.get_current_instance().name == "trainwright"
+
+
+def test_a_hub_that_is_made_with_its_contents(hub):
+    history = HistoryBuffer([1.0, 3.0], [1, 1])
+    made = MessageHub.get_instance(
+        "filled", log_scalars={"loss": history}, runtime_info={"stage": "train"}, resumed_keys={"loss": False}
+    )
+    made.update_scalar("loss", 5.0, resumed=False)
+    assert made.get_scalar("loss").data[0].tolist() == [1.0, 3.0, 5.0]
+    assert made.get_info("stage") == "train"
+    assert made.state_dict()["log_scalars"] == {}
+    other = MessageHub("other")
+    other.load_state_dict(MessageHub("source", runtime_info={"a": 1}))
+    assert other.get_info("a") == 1
+
+
+def test_whether_a_hub_is_there(hub):
+    assert not MessageHub.check_instance_created("later")
+    MessageHub.get_instance("later")
+    assert MessageHub.check_instance_created("later")
+    with RunContext("open", HookTable(None)):
+        assert MessageHub.check_instance_created("open")
+    assert not MessageHub.check_instance_created("open")
+
+
+def test_arrays_and_counts_of_one_element(hub):
+    hub.update_scalars({"a": {"value": np.array([[2.0]]), "count": torch.tensor(3)}})
+    hub.update_scalars({"a": {"value": np.float32(4.0), "count": np.int64(1)}})
+    assert [part.tolist() for part in hub.get_scalar("a").data] == [[2.0, 4.0], [3.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: MessageHub.get_instance(3), "the name of a MessageHub must be a text, but got 3"),
+        (lambda: MessageHub("x", log_scalars=[1]), r"log_scalars must be a dict or None, but got \[1\]"),
+        (lambda: MessageHub("x", log_scalars={"a": 1}), r"log_scalars\['a'\] must be a HistoryBuffer, but got 1"),
+        (lambda: MessageHub("x", resumed_keys={"a": True}), "resumed_keys names 'a', which is no scalar and no info"),
+        (lambda: MessageHub("x").update_scalar("a", 1.0, 0.5), "the count of 'a' must be a whole number, but got 0.5"),
+        (lambda: MessageHub("x").update_scalars([1]), r"update_scalars takes a dict, but got \[1\] of type list"),
+        (lambda: MessageHub("x").update_info_dict(3), "update_info_dict takes a dict, but got 3 of type int"),
+        (lambda: MessageHub("x").load_state_dict(3), "load_state_dict takes a dict, but got 3 of type int"),
+    ],
+)
+def test_wrong_arguments(hub, call, text):
+    with pytest.raises(TrainwrightError, match=text) as error:
+        call()
+    assert isinstance(error.value, ConfigTypeError) or "resumed_keys" in text
+
+
+def test_a_live_info_that_is_not_known_yet_is_not_there():
+    hub, values = MessageHub("live"), [None, 2.0, None]
+    hub.live["eta"] = lambda: values.pop(0)
+    assert "eta" not in hub.runtime_info
+    assert hub.runtime_info["eta"] == 2.0
+    assert "eta" not in hub.runtime_info

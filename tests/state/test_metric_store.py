@@ -327,3 +327,51 @@ def test_state_round_trip_through_a_safe_file(store, clock):
     assert other.histories["train/acc"].mean() == 0.5 / 8
     other.put("train", {"acc": 1.0})
     assert values_of(other, "train/acc") == [0.5, 1.0]
+
+
+# a watcher, and going back -------------------------------------------------------------------------------------------
+
+
+def test_a_watcher_gets_what_a_flush_stores_with_its_iterations(store, clock):
+    seen = []
+    store.watcher = seen.append
+    store.unkept.add("guard/norm")
+    for value in (1.0, 2.0):
+        store.put("train", {"loss": torch.tensor(value)})
+        store.put("guard", {"norm": torch.tensor(-value)})
+        clock.iter += 1
+    store.flush()
+    store.flush()  # nothing waits
+    found = [{name: (list(iters), list(values)) for name, (iters, values) in one.items()} for one in seen]
+    assert found == [{"train/loss": ([0, 1], [1.0, 2.0]), "guard/norm": ([0, 1], [-1.0, -2.0])}]
+    assert set(store.histories) == {"train/loss"}
+    assert set(store.state_dict()) == {"train/loss"}
+
+
+def test_a_watcher_comes_before_the_check(store):
+    class Found(BaseException):
+        pass
+
+    def watch(flushed):
+        raise Found
+
+    store.must_be_finite = lambda name: True
+    store.watcher = watch
+    store.put("train", {"loss": math.nan})
+    with pytest.raises(Found):
+        store.flush()
+    assert len(store.histories["train/loss"]) == 1
+
+
+def test_going_back(store, clock):
+    put_each(store, clock, [1.0, 2.0])
+    lengths = store.lengths()
+    put_each(store, clock, [3.0])
+    store.put("train", {"later": 1.0})
+    store.flush()
+    put_each(store, clock, [4.0])
+    store.go_back(lengths)
+    assert values_of(store, "train/loss") == [1.0, 2.0]
+    assert set(store.histories) == {"train/loss"}
+    put_each(store, clock, [5.0])
+    assert values_of(store, "train/loss") == [1.0, 2.0, 5.0]

@@ -60,3 +60,25 @@ def test_clear_forgets_the_request_and_keeps_the_gate():
     assert (stop.at, stop.reason, stop.interrupts, stop.requested) == (None, "", False, False)
     stop.request("Ctrl-C", interrupts=True)
     assert not stop.now
+
+
+def test_a_run_that_is_saved_and_returns():
+    stop = StopFlag()
+    stop.request("time is over", interrupts=True, returns=True)
+    assert (stop.now, stop.interrupts, stop.returns) == (True, True, True)
+    stop.clear()
+    assert (stop.requested, stop.interrupts, stop.returns) == (False, False, False)
+
+
+def test_it_does_not_return_where_somebody_interrupts_it_too():
+    for order in ([True, False], [False, True]):
+        stop = StopFlag()
+        for returns in order:
+            stop.request("x", interrupts=True, returns=returns)
+        assert (stop.interrupts, stop.returns) == (True, False)
+
+
+def test_a_stop_that_is_not_saved_does_not_return_by_itself():
+    stop = StopFlag()
+    stop.request("patience is over", StopAt.EPOCH)
+    assert not stop.returns

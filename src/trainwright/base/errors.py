@@ -68,6 +68,10 @@ class NonFiniteLossError(TrainwrightError, FloatingPointError):
     """A loss became NaN or infinite."""
 
 
+class LossSpikeError(TrainwrightError, ArithmeticError):
+    """A loss lay far above those before it."""
+
+
 class RankError(TrainwrightError, RuntimeError):
     """Another process of the run failed; has its rank and its traceback."""
 

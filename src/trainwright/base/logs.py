@@ -7,9 +7,12 @@ import os
 import sys
 from typing import Any
 
+from trainwright.base.errors import ConfigError
 from trainwright.base.instances import ManagerMixin
+from trainwright.base.text import did_you_mean
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1", logging.DEBUG: "36"}
+PROGRESS = {"progress": True}  # the ``extra`` of a message that a progress bar shows itself
 _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 _DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
 
@@ -17,6 +20,32 @@ _DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
 def env_rank() -> int:
     """Rank as the launcher exported it (RANK); 0 without a launcher."""
     return int(os.environ.get("RANK", "0") or 0)
+
+
+class RepeatedWarningFilter(logging.Filter):
+    """Lets each warning through once: what is said in every iteration is read once, and hides the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for a warning whose text was there before; other levels pass."""
+        if record.levelno != logging.WARNING:
+            return True
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit: the handler reports that
+            return True
+        if text in self.seen:
+            return False
+        self.seen.add(text)
+        return True
+
+
+def shows_colours(stream: Any) -> bool:
+    """Whether ``stream`` is a terminal with colours whose user wants them (https://no-color.org)."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class ConsoleHandler(logging.Handler):
@@ -27,7 +56,7 @@ class ConsoleHandler(logging.Handler):
             stream = sys.stderr
             line = self.format(record)
             colour = _COLOURS.get(record.levelno)
-            if colour and stream.isatty():
+            if colour and shows_colours(stream):
                 line = line.replace(record.levelname, f"\033[{colour}m{record.levelname}\033[0m", 1)
             stream.write(line + "\n")
             stream.flush()
@@ -39,7 +68,9 @@ class MMLogger(ManagerMixin, logging.Logger):
     """A logger outside the tree of `logging`: its handlers are its own, and nothing propagates.
 
     Rank 0 shows `log_level` and above on the console, the other ranks only errors. `log_file` is written by rank 0;
-    with `distributed=True`, or at DEBUG, every rank of several writes its own file, with host and rank in the name.
+    with `distributed=True`, or at DEBUG, every rank of several writes its own file, with user, host, device and rank in
+    the name. `file_handler_cfg` is a dict with the `type` of a file handler of `logging.handlers`, and its arguments.
+    A warning is written once. API of mmengine's MMLogger.
     """
 
     def __init__(
@@ -50,27 +81,26 @@ class MMLogger(ManagerMixin, logging.Logger):
         log_level: int | str = "INFO",
         file_mode: str = "w",
         distributed: bool = False,
+        file_handler_cfg: dict[str, Any] | None = None,
     ) -> None:
         logging.Logger.__init__(self, logger_name)
         self._instance_name = name
         level: int = logging._checkLevel(log_level)  # type: ignore[attr-defined]
         rank = env_rank()
-        console = ConsoleHandler(level if rank == 0 else logging.ERROR)
-        console.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
-        self.addHandler(console)
+        self._add(ConsoleHandler(), level if rank == 0 else logging.ERROR)
         self._log_file: str | None = None
         if log_file is not None:
             every_rank = (distributed or level <= logging.DEBUG) and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1
             if every_rank or rank == 0:
-                self._add_file(_rank_path(log_file, rank) if every_rank else os.fspath(log_file), level, file_mode)
+                self._log_file = _rank_path(log_file, rank) if every_rank else os.fspath(log_file)
+                self._add(_file_handler(self._log_file, file_mode, file_handler_cfg), level)
         self.setLevel(level)
 
-    def _add_file(self, path: str, level: int, file_mode: str) -> None:
-        handler = logging.FileHandler(path, file_mode, encoding="utf-8")
+    def _add(self, handler: logging.Handler, level: int) -> None:
         handler.setLevel(level)
         handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        handler.addFilter(RepeatedWarningFilter())
         self.addHandler(handler)
-        self._log_file = path
 
     @property
     def log_file(self) -> str | None:
@@ -136,7 +166,44 @@ def print_log(msg: Any, logger: logging.Logger | str | None = None, level: int =
 
 
 def _rank_path(log_file: str | os.PathLike[str], rank: int) -> str:
-    import platform
-
     stem, suffix = os.path.splitext(os.fspath(log_file))
-    return f"{stem}_{platform.node()}_rank{rank}{suffix}"
+    parts = [stem, _user_and_host(), f"device{_device_id()}", f"rank{rank}"]
+    return "_".join(part for part in parts if part) + suffix
+
+
+def _user_and_host() -> str:
+    import getpass
+    import socket
+
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a user without a name: the file does without it
+        return ""
+
+
+def _device_id() -> str:
+    """The device of this rank by the launcher's variables."""
+    local_rank = os.environ.get("LOCAL_RANK", "0") or "0"
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[int(local_rank)] if int(local_rank) < len(visible) else local_rank
+
+
+def _file_handler(path: str, mode: str, cfg: dict[str, Any] | None) -> logging.FileHandler:
+    if cfg is None:
+        return logging.FileHandler(path, mode, encoding="utf-8")
+    from logging import handlers
+
+    kinds = {
+        name: kind
+        for name, kind in vars(handlers).items()
+        if isinstance(kind, type) and issubclass(kind, logging.FileHandler)
+    }
+    settings = dict(cfg)
+    name = settings.pop("type", None)
+    if name not in kinds:
+        raise ConfigError(
+            f"file_handler_cfg must have as type one of {', '.join(sorted(kinds))}, which are the file handlers of "
+            f"logging.handlers, but got {name!r}.{did_you_mean(name, kinds)}"
+        )
+    handler: logging.FileHandler = kinds[name](**{"filename": path, **settings})
+    return handler

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -46,6 +47,15 @@ def train(
     auto_scale_lr: Annotated[
         bool, typer.Option("--auto-scale-lr", help="Scale the learning rate to the real batch size.")
     ] = False,
+    profile_hooks: Annotated[
+        bool, typer.Option("--profile-hooks", help="Measure what each hook costs, and show it in the log at the end.")
+    ] = False,
+    fast_dev_run: Annotated[
+        int | None,
+        typer.Option(
+            "--fast-dev-run", metavar="[N]", help="Try every part on N batches (1); nothing is saved or kept."
+        ),
+    ] = None,
     launcher: Launcher = "none",
     cfg_options: CfgOptions = None,
 ) -> None:
@@ -53,7 +63,8 @@ def train(
     from trainwright.cli.train import TrainOptions, train_config
 
     try:
-        train_config(TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or []))
+        options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or [])
+        train_config(replace(options, profile_hooks=profile_hooks, fast_dev_run=fast_dev_run))
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
         if env_rank() == 0:
             typer.echo(str(stop), err=True)
@@ -109,6 +120,39 @@ def lr_finder(
     from trainwright.cli.find_lr import find_learning_rate
 
     find_learning_rate(config, (start, end, iters), output, as_json, cfg_options or [])
+
+
+@app.command()
+def replay(
+    step_dir: Annotated[
+        str, typer.Argument(metavar="STEP_DIR", help="A recorded step, as the guard leaves in work_dir/bad_steps.")
+    ],
+    cfg_options: CfgOptions = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose/--no-diagnose", help="Look for the first module that gives out NaN or infinity.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Take one recorded training step again and look at it. Exit code 0: reproduced bit for bit, 1: not."""
+    from trainwright.cli.replay import replay_recorded
+
+    raise typer.Exit(replay_recorded(step_dir, cfg_options or [], diagnose, as_json))
+
+
+@app.command("sync")
+def sync_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A work folder (its newest run), or one log folder.")],
+    to: Annotated[str, typer.Option("--to", metavar="TRACKER", help="wandb, mlflow, tensorboard, ...")],
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="K=V", help="An argument of the writer, as in init_kwargs.project=digits."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the scalars, config and pictures of RUN into a tracker. Run again it sends what is new."""
+    from trainwright.cli.sync import sync
+
+    sync(run, to, option or [], as_json)
 
 
 @app.command()

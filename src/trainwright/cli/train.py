@@ -28,6 +28,8 @@ class TrainOptions:
     auto_scale_lr: bool
     launcher: str
     cfg_options: list[str]
+    profile_hooks: bool = False
+    fast_dev_run: int | None = None
 
 
 def train_config(options: TrainOptions) -> None:
@@ -37,15 +39,19 @@ def train_config(options: TrainOptions) -> None:
     from trainwright.runner import Runner
 
     runner: Any = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if options.profile_hooks:
+        runner.profile_hooks()
     try:
         runner.train()
     except Interrupted as stop:
+        if runner.fast_dev_run:
+            raise
         if runner.rank == 0:
             _draw(runner)
         command = _resume_command(options, runner.work_dir)
         raise Interrupted(f"{stop}\nTo go on:  {command}", stop.checkpoint) from None
     if runner.rank == 0:
-        typer.echo("\n".join(_summary(runner, options)))
+        typer.echo(_tried(runner, options) if runner.fast_dev_run else "\n".join(_summary(runner, options)))
 
 
 def _configured(options: TrainOptions) -> Config:
@@ -64,10 +70,21 @@ def _configured(options: TrainOptions) -> Config:
         if not isinstance(scale, dict) or "base_batch_size" not in scale:
             raise ConfigError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config.")
         scale["enable"] = True
+    if options.fast_dev_run is not None:
+        if options.fast_dev_run < 1:
+            raise ConfigError(f"--fast-dev-run must be at least 1 batch, but got {options.fast_dev_run}.")
+        cfg.fast_dev_run = options.fast_dev_run
     if options.resume is not None:
         cfg.resume = True
         cfg.load_from = None if options.resume == AUTO else options.resume
     return cfg
+
+
+def _tried(runner: Any, options: TrainOptions) -> str:
+    from trainwright.runner.fast_dev_run import closing_message
+
+    words = ["trainwright", "train", options.config]
+    return f"\n{closing_message(runner)}\nFor the whole training leave out --fast-dev-run:\n  {shlex.join(words)}"
 
 
 def _summary(runner: Any, options: TrainOptions) -> list[str]:
@@ -85,6 +102,11 @@ def _summary(runner: Any, options: TrainOptions) -> list[str]:
     curves = _draw(runner)
     if curves is not None:
         lines.append(f"Curves: {curves}")
+    if getattr(runner.train_loop, "is_spent", False):
+        lines.append(
+            "To train on, raise max_duration and resume (a schedule with an end of its own keeps its last value):"
+        )
+        return [*lines, f"  {_resume_command(options, runner.work_dir, 'train_cfg.max_duration=...')}"]
     unit, planned = ("max_epochs", runner.max_epochs) if runner.by_epoch else ("max_iters", runner.max_iters)
     if planned is None or "type" in (runner.cfg.get("train_cfg") or {}):  # a loop of the user's: its settings are too
         return [*lines, "To train on, resume:", f"  {_resume_command(options, runner.work_dir)}"]
@@ -113,6 +135,7 @@ def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = No
     words = ["trainwright" if program.endswith("__main__.py") else program, "train", options.config]
     words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
     words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
+    words += ["--profile-hooks"] * options.profile_hooks
     words += ["--launcher", options.launcher] if options.launcher != "none" else []
     overrides = list(options.cfg_options)
     if extra:

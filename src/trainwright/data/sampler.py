@@ -32,6 +32,8 @@ class DefaultSampler(Sampler[int]):
     `start`: samples of this rank that the next ``__iter__`` leaves out, without drawing them; it counts once.
     """
 
+    endless = False
+
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
         self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
@@ -75,6 +77,8 @@ class InfiniteSampler(Sampler[int]):
     Iterating again goes on where the last iterator stopped. `start`, when set, is the sample of this rank's stream at
     which the next ``__iter__`` begins; it counts once, and costs one permutation for each whole pass left out.
     """
+
+    endless = True
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()

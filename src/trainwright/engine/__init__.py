@@ -4,6 +4,7 @@ from trainwright.engine.core import SpanEnd, open_phase, run_iter, run_span
 from trainwright.engine.dispatch import MMENGINE, NEVER, Dialect, HookTable
 from trainwright.engine.events import Event, Phase
 from trainwright.engine.hook import Hook
+from trainwright.engine.hook_profile import HookProfile
 from trainwright.engine.loops import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop, ValSchedule
 from trainwright.engine.priority import Priority, get_priority, priority_name
 
@@ -15,6 +16,7 @@ __all__ = [
     "EpochBasedTrainLoop",
     "Event",
     "Hook",
+    "HookProfile",
     "HookTable",
     "IterBasedTrainLoop",
     "Phase",

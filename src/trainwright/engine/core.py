@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+from trainwright.base.errors import add_note
 from trainwright.engine.events import Event, Phase
 from trainwright.state import Completing, RunContext, StopAt
 
@@ -82,15 +83,39 @@ def open_phase(ctx: RunContext, phase: Phase) -> Iterator[None]:
     outwards: only the phase that no other encloses fires ON_EXCEPTION.
     """
     ctx.open_phases.append(phase)
+    failed: BaseException | None = None
     try:
         ctx.hooks.fire(phase.begin)
         yield
         ctx.hooks.fire(phase.end)
-    except Exception as error:
-        if len(ctx.open_phases) == 1:
+    except BaseException as error:
+        failed = error
+        if isinstance(error, Exception) and len(ctx.open_phases) == 1:
             ctx.hooks.fire(Event.ON_EXCEPTION, phase.label, error)
         raise
     finally:
         ctx.open_phases.pop()
         if phase.trains:
-            ctx.hooks.fire(Event.TRAIN_CLOSED)
+            _close(ctx, failed)
+
+
+def _close(ctx: RunContext, failed: BaseException | None) -> None:
+    """Fire TRAIN_CLOSED for every hook, whatever others do there: it is where they give back what they hold.
+
+    The first error is raised with those of later hooks as notes; where training has failed already, all are notes of
+    its error.
+    """
+    failures: list[Exception] = []
+    for call in ctx.hooks.calls[Event.TRAIN_CLOSED]:
+        try:
+            call(ctx.hooks.host)
+        except Exception as error:  # noqa: BLE001, PERF203 - raised below, when all have been called
+            failures.append(error)
+    if not failures:
+        return
+    first = failures[0] if failed is None else failed
+    for failure in failures:
+        if failure is not first:
+            add_note(first, f"a hook's on_train_closed failed as well: {type(failure).__name__}: {failure}")
+    if failed is None:
+        raise first

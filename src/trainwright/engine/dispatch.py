@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from trainwright.base.errors import HookError
 from trainwright.base.text import did_you_mean
 from trainwright.engine.events import Event
 from trainwright.engine.hook import Hook, is_periodic, overrides
+from trainwright.engine.hook_profile import HookProfile
 from trainwright.engine.priority import get_priority
 
 Call = Callable[..., Any]
@@ -69,6 +71,17 @@ class HookTable:
         self.wake_at = NEVER
         self._events = {name: event for event, name in dialect.points.items()}
         self._after_train_iter: list[tuple[Call | None, Call]] = []  # (next_train_iter of a periodic hook, call)
+        self._profile: HookProfile | None = None
+
+    @property
+    def profile(self) -> HookProfile | None:
+        """What measures the cost of the hooks; None, the default, measures nothing and costs nothing."""
+        return self._profile
+
+    @profile.setter
+    def profile(self, profile: HookProfile | None) -> None:
+        self._profile = profile
+        self.rebuild()
 
     def add(self, hook: Any, priority: int | str | None = None) -> None:
         """Insert ``hook`` after all hooks of the same or an earlier priority; without one its own counts.
@@ -98,15 +111,27 @@ class HookTable:
 
     def rebuild(self) -> None:
         """Make the tables anew; needed only after ``hooks`` was changed by hand."""
-        dialect = self._dialect
-        for event, name in dialect.points.items():
-            taking_part = [hook for hook in self.hooks if dialect.takes_part(hook, name)]
-            bound = [dialect.bind(getattr(hook, name), event.parameters) for hook in taking_part]
+        for event, name in self._dialect.points.items():
+            taking_part = [hook for hook in self.hooks if self._dialect.takes_part(hook, name)]
+            bound = [self._bound(hook, name, event.parameters) for hook in taking_part]
+            asks = [self._ask(hook) for hook in taking_part] if event is Event.AFTER_TRAIN_ITER else []
+            if self._profile is not None:
+                bound = self._profile.framed(event, bound)
+                asks = [None, *asks, None] if asks else [None] * len(bound)
             self.calls[event] = tuple(bound)
             if event is Event.AFTER_TRAIN_ITER:
-                asks = [hook.next_train_iter if is_periodic(hook) else None for hook in taking_part]
                 self._after_train_iter = list(zip(asks, bound, strict=True))
         self.wake_at = NEVER
+
+    def _bound(self, hook: Any, name: str, parameters: tuple[str, ...]) -> Call:
+        call = self._dialect.bind(getattr(hook, name), parameters)
+        return call if self._profile is None else self._profile.timed(hook, name, call)
+
+    def _ask(self, hook: Any) -> Call | None:
+        if not is_periodic(hook):
+            return None
+        ask: Call = hook.next_train_iter
+        return ask if self._profile is None else self._profile.timed(hook, "next_train_iter", ask)
 
     def let_sleep(self, iteration: int) -> None:
         """Leave out of AFTER_TRAIN_ITER the hooks that have nothing to do at ``iteration``, until one of them has."""
@@ -129,8 +154,11 @@ class HookTable:
     def fire_named(self, name: str, **kwargs: Any) -> None:
         """Call hooks by method name, with keywords: an event of this dialect, or any other method that hooks have."""
         event = self._events.get(name)
-        for hook in self.hooks:
-            if event is None or self._dialect.takes_part(hook, name):
+        profile = self._profile
+        with nullcontext() if profile is None else profile.frame(name, self.host):
+            for hook in self.hooks:
                 method = getattr(hook, name, None)
-                if method is not None:
-                    method(self.host, **kwargs)
+                if method is None or (event is not None and not self._dialect.takes_part(hook, name)):
+                    continue
+                call = method if profile is None else profile.timed(hook, name, method)
+                call(self.host, **kwargs)

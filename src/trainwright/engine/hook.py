@@ -60,6 +60,15 @@ class Hook:
         "after_run",
     )
     extra_points: ClassVar[tuple[str, ...]] = ()
+    # Whether its state goes back too when a guard takes training back to an earlier point (see LossGuardHook). Not that
+    # of what does not: time that has passed, files on disk.
+    rewinds: ClassVar[bool] = True
+
+    def rewound(self, runner: Any) -> None:
+        """Training has gone back to an earlier point, and the state of hooks with it: settle what is no part of that.
+
+        before_train_epoch follows, and not before_train.
+        """
 
     def before_run(self, runner: Any) -> None:
         """Before weights are initialised or loaded."""

@@ -10,9 +10,11 @@ from trainwright.hooks.garbage_collection_hook import GarbageCollectionHook
 from trainwright.hooks.grad_norm_hook import GradNormHook
 from trainwright.hooks.iter_timer_hook import IterTimerHook
 from trainwright.hooks.logger_hook import LoggerHook
+from trainwright.hooks.loss_guard_hook import LossGuardHook
 from trainwright.hooks.max_time_hook import MaxTimeHook
 from trainwright.hooks.memory_report_hook import MemoryReportHook
 from trainwright.hooks.naive_visualization_hook import NaiveVisualizationHook
+from trainwright.hooks.npu_profiler_hook import NPUProfilerHook
 from trainwright.hooks.param_scheduler_hook import ParamSchedulerHook
 from trainwright.hooks.prepare_tta_hook import PrepareTTAHook, build_runner_with_tta
 from trainwright.hooks.profiler_hook import ProfilerHook
@@ -33,8 +35,10 @@ __all__ = [
     "Hook",
     "IterTimerHook",
     "LoggerHook",
+    "LossGuardHook",
     "MaxTimeHook",
     "MemoryReportHook",
+    "NPUProfilerHook",
     "NaiveVisualizationHook",
     "ParamSchedulerHook",
     "PrepareTTAHook",

@@ -56,6 +56,7 @@ class CheckpointHook(Hook):
     """
 
     priority = "VERY_LOW"
+    rewinds = False  # files on disk stay
     out_dir: str
     _default_greater_keys: ClassVar[tuple[str, ...] | list[str]] = GREATER_KEYS
     _default_less_keys: ClassVar[tuple[str, ...] | list[str]] = LESS_KEYS
@@ -149,6 +150,11 @@ class CheckpointHook(Hook):
         runner.checkpoints(self.out_dir).sweep(self.filename_tmpl.format(0))
         if self.published_keys and not self.save_last and not self.bests:
             runner.logger.warning("CheckpointHook published_keys has no effect without save_last=True or save_best.")
+
+    def rewound(self, runner: Any) -> None:
+        """Say in the message hub again what is there."""
+        if self.last_ckpt is not None or any(best.path is not None for best in self.bests):
+            self._mirror(runner)
 
     def after_train(self, runner: Any) -> None:
         """Publish the last and the best; not when training will be taken up again."""
@@ -303,8 +309,9 @@ class CheckpointHook(Hook):
         hub.update_info("keep_ckpt_ids", list(self.retention.saved))
         for best in self.bests:
             suffix = "" if len(self.bests) == 1 else f"_{best.metric}"
-            hub.update_info(f"best_score{suffix}", best.score)
-            hub.update_info(f"best_ckpt{suffix}", best.path)
+            if best.path is not None:
+                hub.update_info(f"best_score{suffix}", best.score)
+                hub.update_info(f"best_ckpt{suffix}", best.path)
 
     def state_dict(self) -> dict[str, Any]:
         """Kept files, newest file, best values."""

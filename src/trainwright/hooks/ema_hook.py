@@ -130,6 +130,7 @@ class EMAHook(Hook):
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add ``ema_state_dict``, and let it and ``state_dict`` change places."""
         self._catch_up()
+        self.ema_model.copy_buffers(self.src_model)  # it is validated with those of the model, as they are now
         average = self.ema_model.state_dict()
         for name, value in average.items():
             average[name] = gathered(value)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors
 
 from trainwright.base.errors import ConfigTypeError
-from trainwright.dist import is_sharded, whole
 from trainwright.engine import Hook
+from trainwright.hooks.gradient_norms import NormOfEach, clipping_logs_norm, joined, watch_norms, wrappers_by_name
 from trainwright.hooks.intervals import whole_number
 from trainwright.hooks.module_patterns import checked_patterns, parameters_by_pattern
 from trainwright.registry import HOOKS
 from trainwright.state import MetricStore
 
 _FOLD_ROWS = 4096  # rows that wait unread before the store folds them
-_NO_TENSOR = type(None)
-_FEW = 16384
-_NARROW = (torch.float16, torch.bfloat16)
 
 
 @HOOKS.register_module()
@@ -57,8 +52,7 @@ class GradNormHook(Hook):
         self._close()
         model = runner.strategy.unwrapped_model
         groups = parameters_by_pattern(self, model, self.modules)
-        wrapper = runner.optim_wrapper
-        for name, one in wrapper.items() if hasattr(wrapper, "items") else [("", wrapper)]:
+        for name, one in wrappers_by_name(runner.optim_wrapper).items():
             self._watched[name] = _Watched(self, name, one, groups, runner.ctx)
             self._watched[name].n_updates = self._n_updates.get(name, 0)
 
@@ -78,105 +72,58 @@ class GradNormHook(Hook):
         return {"n_updates": {**self._n_updates, **running}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on counting; also inside a training that goes back to where it was."""
         self._n_updates = dict(state["n_updates"])
+        for name, watched in self._watched.items():
+            watched.n_updates = self._n_updates.get(name, 0)
 
 
 class _Watched:
-    """``step`` of one optimizer wrapper, with the norms taken right before it, when gradients are complete."""
+    """The updates of one optimizer, of which the norms are logged."""
 
     def __init__(
         self, hook: GradNormHook, name: str, wrapper: Any, groups: dict[str, dict[str, nn.Parameter]], ctx: Any
     ) -> None:
         self.n_updates = 0
-        self.wrapper = wrapper
         self.interval, self.norm_type, self.weights = hook.interval, hook.norm_type, hook.weights
         self.metrics: MetricStore = ctx.metrics
         self.clock = ctx.clock
         self.prefix = f"{name}." if name else ""
-        logs_own = bool(getattr(wrapper, "clip_grad_kwargs", None)) and getattr(wrapper, "grad_name", "") == "grad_norm"
-        self.with_total = not (logs_own and not name)
-        self.params: list[nn.Parameter] = [p for g in wrapper.optimizer.param_groups for p in g["params"]]
-        places = {id(parameter): place for place, parameter in enumerate(self.params)}
+        self.with_total = bool(name) or not clipping_logs_norm(wrapper)
+        self.norms, self.close = watch_norms(wrapper, self.before_update, with_each=bool(groups))
+        places = {id(parameter): place for place, parameter in enumerate(self.norms.params)}
         self.groups = {
             pattern: [places[id(p)] for p in own.values() if id(p) in places] for pattern, own in groups.items()
         }
-        self.one_device = len({p.device for p in self.params}) == 1
-        self.dtype = torch.float32 if any(p.dtype in _NARROW for p in self.params) else None
-        # Its scale is taken as a device tensor: asking for it in public ways would read it.
-        self.scaler = getattr(wrapper, "loss_scaler", None)
         # The usual case, the total alone, goes without the tables below.
-        # A few thousand numbers on a CPU: to copy them together is faster than a norm of each tensor.
-        n_numbers = sum(p.numel() for p in self.params) if len({p.dtype for p in self.params}) == 1 else _FEW
-        self.is_small = (
-            n_numbers < _FEW and self.dtype is None and all(p.is_cpu and not is_sharded(p) for p in self.params)
-        )
         self.is_simple = self.with_total and not groups
         self.rows: list[Any] = self.metrics.rows("train", f"{self.prefix}grad_norm") if self.is_simple else []
-        self.inner = wrapper.step
-        self.was_plain = getattr(wrapper, "_is_plain", False)
-        wrapper._is_plain = False  # update_params has step() written out for the plain case
-        wrapper.step = self.step
 
-    def close(self) -> None:
-        vars(self.wrapper).pop("step", None)
-        if self.was_plain:
-            self.wrapper._is_plain = True
-
-    def step(self, **kwargs: Any) -> None:
-        """Norms when they are due, then the update."""
+    def before_update(self) -> None:
+        """Log what is due."""
         if self.n_updates % self.interval == 0:
-            grads: list[Any] = [p.grad for p in self.params]
-            scale = getattr(self.scaler, "_scale", None)
-            if self.is_simple and scale is None and _NO_TENSOR not in map(type, grads):
-                self._append(self.rows, self._total(grads))
+            total = self.norms.total(self.norm_type) if self.with_total else None
+            if self.is_simple:
+                if total is not None:
+                    self._append(self.rows, total)
             else:
-                self._log("grad_norm", grads, scale, self.with_total)
+                self._log("grad_norm", total, self.norms.of_each(self.norm_type))
             if self.weights:
-                self._log("weight_norm", [p.detach() for p in self.params], None, True)
+                weights = self.norms.of_weights(self.norm_type)
+                self._log("weight_norm", joined(weights.norms, self.norm_type), weights)
         self.n_updates += 1
-        self.inner(**kwargs)
 
-    def _log(self, name: str, tensors: list[Any], scale: Tensor | None, with_total: bool) -> None:
-        present = [place for place, tensor in enumerate(tensors) if tensor is not None]
-        if not present or not (with_total or self.groups):
-            return
-        if len(present) < len(tensors):
-            tensors = [tensors[place] for place in present]
-        norms = self._norms(tensors)
-        if scale is not None:
-            norms = torch._foreach_div(norms, scale.to(norms[0].device))
-        values: dict[str, Tensor] = {}
-        if with_total:
-            values[f"{self.prefix}{name}"] = self._joined(norms)
+    def _log(self, name: str, total: Tensor | None, each: NormOfEach) -> None:
+        values = {} if total is None else {f"{self.prefix}{name}": total}
         if self.groups:
-            by_place = dict(zip(present, norms, strict=True))
+            by_place = dict(zip(each.places, each.norms, strict=True))
             for pattern, places in self.groups.items():
                 if own := [by_place[place] for place in places if place in by_place]:
-                    values[f"{self.prefix}{name}/{pattern}"] = self._joined(own)
-        self._append(self.metrics.rows("train", *values), *values.values())
-
-    def _total(self, tensors: list[Tensor]) -> Tensor:
-        if self.is_small and all(tensor.layout is torch.strided for tensor in tensors):
-            total: Tensor = torch.linalg.vector_norm(_flatten_dense_tensors(tensors), self.norm_type)
-            return total.detach() if total.requires_grad else total
-        return self._joined(self._norms(tensors))
+                    values[f"{self.prefix}{name}/{pattern}"] = joined(own, self.norm_type)
+        if values:
+            self._append(self.metrics.rows("train", *values), *values.values())
 
     def _append(self, rows: list[Any], *values: Tensor) -> None:
         rows.append((self.clock.iter, 1, *values))
         if len(rows) >= _FOLD_ROWS:
             self.metrics.fold()
-
-    def _norms(self, tensors: list[Tensor]) -> Any:
-        """The norm of each, on one device, in at least single precision."""
-        for tensor in tensors:
-            if tensor.layout is not torch.strided:  # of a sparse embedding
-                tensors = [t.coalesce().values() if t.layout is torch.sparse_coo else t for t in tensors]
-                break
-        norms: Any = torch._foreach_norm(tensors, self.norm_type, dtype=self.dtype)
-        return norms if self.one_device else [norm.to(norms[0].device) for norm in norms]
-
-    def _joined(self, norms: Any) -> Tensor:
-        joined: Tensor = torch.linalg.vector_norm(torch.stack(norms), self.norm_type)
-        joined = whole(joined)  # of sharded gradients each rank has computed a part
-        return joined.detach() if joined.requires_grad else joined  # gradients of which a graph was asked for

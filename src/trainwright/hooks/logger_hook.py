@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.logs import PROGRESS
 from trainwright.engine import Hook
-from trainwright.engine.loops.base import length_or_none
+from trainwright.engine.loops.base import pass_length
 from trainwright.hooks.intervals import next_log_iter
+from trainwright.io import write_bytes
 from trainwright.registry import HOOKS
 
 
@@ -17,8 +21,11 @@ class LoggerHook(Hook):
 
     This is where metrics are read from the device; between two lines nothing is. ``ignore_last`` leaves the shorter
     rest of an epoch without a line, ``interval_exp_name`` says how often the experiment's name is repeated,
-    ``log_metric_by_epoch`` whether validation metrics are written against the epoch or the iteration (API of mmengine's
-    LoggerHook).
+    ``log_metric_by_epoch`` whether validation metrics are written against the epoch or the iteration.
+
+    With ``out_dir``, a folder or a URL that fsspec knows, the files of the run's log folder whose names end in one of
+    ``out_suffix`` are copied into its subfolder with the name of the work_dir when the run ends; without ``keep_local``
+    they are removed here (API of mmengine's LoggerHook).
     """
 
     priority = "BELOW_NORMAL"
@@ -28,7 +35,12 @@ class LoggerHook(Hook):
         interval: int = 10,
         ignore_last: bool = True,
         interval_exp_name: int = 1000,
+        out_dir: str | os.PathLike[str] | None = None,
+        out_suffix: str | list[str] | tuple[str, ...] = (".json", ".log", ".py", "yaml"),
+        keep_local: bool = True,
+        file_client_args: dict[str, Any] | None = None,
         log_metric_by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
     ) -> None:
         for name, value in (("interval", interval), ("interval_exp_name", interval_exp_name)):
             if isinstance(value, bool) or not isinstance(value, int):
@@ -39,6 +51,19 @@ class LoggerHook(Hook):
         self.ignore_last = ignore_last
         self.interval_exp_name = interval_exp_name
         self.log_metric_by_epoch = log_metric_by_epoch
+        if isinstance(out_suffix, str):
+            out_suffix = (out_suffix,)
+        if not isinstance(out_suffix, (list, tuple)) or not all(isinstance(suffix, str) for suffix in out_suffix):
+            raise ConfigTypeError(f"LoggerHook out_suffix must be a text or a list of texts, but got {out_suffix!r}.")
+        _check_storage(out_dir, keep_local, backend_args, file_client_args)
+        self.out_dir = None if out_dir is None else os.fspath(out_dir)
+        self.out_suffix = tuple(out_suffix)
+        self.keep_local = keep_local
+        self.json_log_path: str | None = None
+
+    def before_run(self, runner: Any) -> None:
+        """The name of the file of scalars."""
+        self.json_log_path = f"{runner.timestamp}.json"
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -48,12 +73,12 @@ class LoggerHook(Hook):
         done = batch_idx + 1
         ends_epoch = done == clock.epoch_length
         if ends_epoch or (clock.iter + 1) % self.interval_exp_name == 0:
-            runner.logger.info("Exp name: %s", runner.experiment_name)
+            runner.logger.info("Exp name: %s", runner.experiment_name, extra=PROGRESS)
         if done % self.interval and (not ends_epoch or (self.ignore_last and done > self.interval)):
             return
         tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
-        runner.logger.info(line)
-        runner.visualizer.add_scalars(tag, step=clock.iter + 1)
+        runner.logger.info(line, extra=PROGRESS)
+        runner.visualizer.add_scalars(tag, step=clock.iter + 1, file_path=f"{runner.timestamp}.json")
 
     def next_train_iter(self, runner: Any) -> int | None:
         """The next line, mention of the experiment's name, or end of an epoch."""
@@ -65,29 +90,29 @@ class LoggerHook(Hook):
         """Write a progress line of validation."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "val")
-            runner.logger.info(line)
+            runner.logger.info(line, extra=PROGRESS)
 
     def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Write a progress line of testing."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "test")
-            runner.logger.info(line)
+            runner.logger.info(line, extra=PROGRESS)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics; ``step`` is the epoch in epoch-based training when ``log_metric_by_epoch``, otherwise the
         iteration, which is written as ``iter`` in any case."""
-        tag, line = runner.log_processor.get_log_after_epoch(runner, len_or_zero(runner.val_dataloader), "val")
+        tag, line = runner.log_processor.get_log_after_epoch(runner, pass_length(runner.val_loop) or 0, "val")
         runner.logger.info(line)
         clock = runner.ctx.clock
         by_epoch = self.log_metric_by_epoch and runner.by_epoch
         # A validation of a model that was not trained here belongs to step 0.
         step = clock.epoch if by_epoch else clock.iter
-        runner.visualizer.add_scalars({**tag, "iter": clock.iter}, step=step)
+        runner.visualizer.add_scalars({**tag, "iter": clock.iter}, step=step, file_path=f"{runner.timestamp}.json")
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Write the test metrics to the log and to a file of their own."""
         tag, line = runner.log_processor.get_log_after_epoch(
-            runner, len_or_zero(runner.test_dataloader), "test", with_non_scalar=True
+            runner, pass_length(runner.test_loop) or 0, "test", with_non_scalar=True
         )
         runner.logger.info(line)
         runner.dump_test_metrics(tag)
@@ -96,7 +121,32 @@ class LoggerHook(Hook):
         """Close the writers."""
         runner.visualizer.close()
 
+    def after_run(self, runner: Any) -> None:
+        """Copy the logs to ``out_dir``."""
+        if self.out_dir is None or runner.rank != 0:
+            return
+        runner.visualizer.close()
+        target = "/".join([self.out_dir.rstrip("/"), os.path.basename(os.path.abspath(runner.work_dir))])
+        runner.logger.info("the logs are copied to %s", target)
+        runner.logger.close_files()  # all of it is in the file; another message opens it again
+        for file in sorted(Path(runner.log_dir).rglob("*")):
+            if file.is_file() and file.name.endswith(self.out_suffix):
+                write_bytes(f"{target}/{file.relative_to(runner.log_dir).as_posix()}", file.read_bytes())
+                if not self.keep_local:
+                    file.unlink()
 
-def len_or_zero(loader: Any) -> int:
-    """Number of batches, 0 when unknown."""
-    return length_or_none(loader) or 0
+
+def _check_storage(out_dir: Any, keep_local: Any, backend_args: Any, file_client_args: Any) -> None:
+    if out_dir is not None and not isinstance(out_dir, (str, os.PathLike)):
+        raise ConfigTypeError(f"LoggerHook out_dir must be a folder or a URL, but got {out_dir!r}.")
+    if not isinstance(keep_local, bool):
+        raise ConfigTypeError(f"LoggerHook keep_local must be True or False, but got {keep_local!r}.")
+    if backend_args is not None and file_client_args is not None:
+        raise ConfigError("LoggerHook has both backend_args and file_client_args: keep backend_args.")
+    if out_dir is None and file_client_args is not None:
+        raise ConfigError("LoggerHook file_client_args says where out_dir lies, and there is no out_dir.")
+    given = backend_args if file_client_args is None else file_client_args
+    if given and given != {"backend": "local"}:
+        raise ConfigError(
+            f"LoggerHook knows no backend {given!r}: give out_dir as a folder, or as a URL such as s3://bucket/logs."
+        )

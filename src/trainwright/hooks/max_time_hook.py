@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from time import perf_counter
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.durations import seconds_of
 from trainwright.dist import broadcast_object_list
 from trainwright.engine import Hook
+from trainwright.engine.loops.budget import iters_until_look
 from trainwright.registry import HOOKS
 from trainwright.state import Progress, StopAt
-
-_SECONDS = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1}
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*", re.IGNORECASE)
-_LONGEST_SLEEP_S = 30.0
-
-
-def seconds_of(max_time: Any) -> float:
-    """Seconds of a number, or of a text such as '8h', '1d 12h' or '90min'."""
-    rule = (
-        "MaxTimeHook max_time must be a number of seconds above 0, or a text such as '8h', '1d 12h', '90min' or '30s'"
-    )
-    if isinstance(max_time, bool) or not isinstance(max_time, (int, float, str)):
-        raise ConfigTypeError(f"{rule}, but got {max_time!r}.")
-    if isinstance(max_time, str):
-        parts, place = [], 0
-        while (found := _PART.match(max_time, place)) is not None:
-            parts.append(float(found[1]) * _SECONDS[found[2].lower()])
-            place = found.end()
-        if not parts or place != len(max_time):
-            raise ConfigError(f"{rule}, but got {max_time!r}. Units are d, h, min (or m) and s.")
-        max_time = sum(parts)
-    if not 0 < max_time < math.inf:
-        raise ConfigError(f"{rule}, but got {max_time!r}.")
-    return float(max_time)
 
 
 @HOOKS.register_module()
@@ -52,9 +27,10 @@ class MaxTimeHook(Hook):
     """
 
     priority = "VERY_LOW"
+    rewinds = False
 
     def __init__(self, max_time: str | float, across_resumes: bool = True) -> None:
-        self.max_time_s = seconds_of(max_time)
+        self.max_time_s = seconds_of(max_time, "MaxTimeHook max_time")
         self.across_resumes = across_resumes
         self.stopped = False
         self._earlier_s = 0.0
@@ -73,6 +49,11 @@ class MaxTimeHook(Hook):
         self._started = perf_counter()
         self._next = runner.iter
         self._looked_at = (runner.iter, self._started)
+
+    def rewound(self, runner: Any) -> None:
+        """The next look was planned for an iteration that is far again."""
+        self._next = runner.iter
+        self._looked_at = (runner.iter, perf_counter())
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -98,17 +79,17 @@ class MaxTimeHook(Hook):
         now, progress = perf_counter(), runner.ctx.clock.as_completed()
         done, (before, at) = progress.iter, self._looked_at
         left = self.max_time_s - self.elapsed_s
-        n_iters = max(done - before, 1)
-        ahead = max(int(min(left / 2, _LONGEST_SLEEP_S) * n_iters / max(now - at, 1e-6)), 1)
-        # The iterations known so far may be too few to judge by: the way to the next look grows step by step.
-        plan = [left <= 0, min(ahead, 2 * n_iters)]
+        plan = [left <= 0, iters_until_look(left, done - before, now - at)]
         broadcast_object_list(plan)  # ranks must end in the same iteration
         self._looked_at = (done, now)
         self._next = done - 1 + plan[1]
         if plan[0] and not (self.stopped or runner.ctx.stop.at is StopAt.ITERATION or _is_over(runner, progress)):
             self.stopped = True
             runner.ctx.stop.request(
-                f"MaxTimeHook: max_time of {self.max_time_s:g} s is over", StopAt.ITERATION, interrupts=True
+                f"MaxTimeHook: max_time of {self.max_time_s:g} s is over",
+                StopAt.ITERATION,
+                interrupts=True,
+                returns=True,
             )
 
     def on_train_closed(self, runner: Any) -> None:
@@ -117,9 +98,9 @@ class MaxTimeHook(Hook):
         self._started = None
 
     def after_run(self, runner: Any) -> None:
-        """The state is saved: take the request back, so that train() returns as after any planned end."""
+        """Say how to go on."""
         stop = runner.ctx.stop
-        if self.stopped and stop.reason.startswith("MaxTimeHook"):
+        if self.stopped and stop.returns:
             runner.logger.warning(
                 "training ended after iteration %d of %s, because %s; it is saved there. To go on: resume=True with a "
                 "larger max_time%s",
@@ -128,7 +109,6 @@ class MaxTimeHook(Hook):
                 stop.reason,
                 "" if self.across_resumes else ", or the same",
             )
-            stop.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The time so far."""

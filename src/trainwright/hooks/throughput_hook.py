@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.base.text import did_you_mean
+from trainwright.base.errors import ConfigError
 from trainwright.engine import Hook
 from trainwright.engine.loops.share import size_of_batch
+from trainwright.engine.loops.tokens import check_tokens, tokens_in
 from trainwright.hooks.intervals import is_log_iter, log_interval, next_log_iter, whole_number
+from trainwright.hooks.peak_flops import peak_flops_of
 from trainwright.registry import HOOKS
-
-# Dense peak FLOP/s in 10^12 by the vendors' data sheets: half precision (bf16, fp16), TF32, single precision. The first
-# name that is part of the device's counts.
-PEAK_TFLOPS: dict[str, tuple[float, float, float]] = {
-    "GB200": (2500, 1250, 80),
-    "B200": (2250, 1125, 75),
-    "H100 PCIe": (756, 378, 51),
-    "H100 NVL": (835, 417, 60),
-    "H100": (989, 494, 67),
-    "H200": (989, 494, 67),
-    "A100": (312, 156, 19.5),
-    "A40": (150, 75, 37),
-    "A10": (125, 62.5, 31),
-    "RTX A6000": (155, 77, 39),
-    "L40S": (362, 181, 92),
-    "L40": (181, 90.5, 90.5),
-    "L4": (121, 60, 30),
-    "V100": (125, 15.7, 15.7),
-    "T4": (65, 8.1, 8.1),
-    "RTX 4090": (165, 83, 83),
-    "RTX 3090": (71, 36, 36),
-    "MI300X": (1307, 654, 163),
-}
-
-
-def peak_flops_of(device_name: str, dtype: torch.dtype) -> float | None:
-    """Peak FLOP/s of a device that the table knows, in ``dtype`` as torch multiplies it now."""
-    row = next((row for name, row in PEAK_TFLOPS.items() if name in device_name), None)
-    if row is None or dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        return None
-    if dtype is not torch.float32:
-        return row[0] * 1e12
-    return row[2 if torch.get_float32_matmul_precision() == "highest" else 1] * 1e12
 
 
 @HOOKS.register_module()
@@ -75,10 +43,8 @@ class ThroughputHook(Hook):
         peak_flops: float | None = None,
     ) -> None:
         self.interval = None if interval is None else whole_number(self, "interval", interval)
-        if not (tokens is None or isinstance(tokens, str) or callable(tokens)):
-            raise ConfigTypeError(
-                f"ThroughputHook tokens must be a key of the batch or a function, but got {tokens!r}."
-            )
+        if tokens is not None:
+            check_tokens(tokens, "ThroughputHook")
         if isinstance(flops, str) and flops != "auto":
             raise ConfigError(f"ThroughputHook flops must be 'auto', a number or None, but got {flops!r}.")
         for name, value in (("flops", flops), ("peak_flops", peak_flops)):
@@ -110,6 +76,12 @@ class ThroughputHook(Hook):
             if self.peak_flops is None and (self._measures or self.flops_per_unit is not None):
                 runner.logger.warning("ThroughputHook does not know the peak of %s: mfu needs peak_flops=...", name)
 
+    def rewound(self, runner: Any) -> None:
+        """Begin anew, as a resume does; samples and tokens were counted back."""
+        self._leave_counter()
+        self._is_warm = False
+        self._pause()
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Count what is in the batch, before anybody changes it; in the first iteration begin to count operations."""
         if not self._is_warm:
@@ -117,7 +89,7 @@ class ThroughputHook(Hook):
         size = size_of_batch(data_batch)
         self.n_samples += self._batch_size if size is None else size
         if self.tokens is not None:
-            self.n_tokens = self.n_tokens + self._tokens_in(data_batch)
+            self.n_tokens = self.n_tokens + tokens_in(data_batch, self.tokens, "ThroughputHook")
         if not self._is_warm and self._measures and self.flops_per_unit is None:
             from torch.utils.flop_counter import FlopCounterMode
 
@@ -129,7 +101,7 @@ class ThroughputHook(Hook):
     ) -> None:
         """End a window when a line may follow."""
         if not self._is_warm:
-            self._end_first_step(runner)
+            self._end_first_step(runner, is_left_out=outputs is None)
         elif is_log_iter(runner.ctx.clock, batch_idx, self._interval):
             self._end_window(runner)
 
@@ -158,26 +130,13 @@ class ThroughputHook(Hook):
         """Of a first step that failed nothing is left."""
         self._leave_counter()
 
-    def _tokens_in(self, batch: Any) -> Any:
-        if not isinstance(self.tokens, str):
-            return self.tokens(batch)  # type: ignore[misc]
-        value = batch
-        for key in self.tokens.split("."):
-            if not isinstance(value, Mapping) or key not in value:
-                keys = list(map(str, value)) if isinstance(value, Mapping) else []
-                raise ConfigError(
-                    f"ThroughputHook tokens={self.tokens!r} is no key of the batch: there is no {key!r} in "
-                    f"{', '.join(keys) or type(value).__name__}.{did_you_mean(key, keys)}"
-                )
-            value = value[key]
-        parts = value if isinstance(value, (list, tuple)) else [value]
-        return sum(part.numel() if isinstance(part, Tensor) else len(part) for part in parts)
-
-    def _end_first_step(self, runner: Any) -> None:
+    def _end_first_step(self, runner: Any, is_left_out: bool) -> None:
         counter = self._leave_counter()
         if counter is not None:
             n_units = self._since_window()[self.tokens is not None]
             n_flops = counter.get_total_flops()
+            if is_left_out and not n_flops:
+                return  # by a guard: the next step is the first
             if n_flops and (isinstance(n_units, Tensor) or n_units):
                 self.flops_per_unit = n_flops / n_units
             runner.logger.info("the first step took %.4g floating-point operations", n_flops)

@@ -1,7 +1,7 @@
 """Storage: atomic publishing on a local disk, reading from anywhere fsspec reaches."""
 
 from trainwright.io.atomic import atomic_write_bytes, atomic_write_text, fsync_dir, publish, writable_dir
-from trainwright.io.storage import is_url, read_bytes, url_exists
+from trainwright.io.storage import is_url, read_bytes, url_exists, write_bytes
 
 __all__ = [
     "atomic_write_bytes",
@@ -12,4 +12,5 @@ __all__ = [
     "read_bytes",
     "url_exists",
     "writable_dir",
+    "write_bytes",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+from trainwright.io.atomic import atomic_write_bytes
 
 
 def is_url(path: str) -> bool:
@@ -30,3 +33,15 @@ def read_bytes(path: str) -> bytes:
 
     filesystem, inner = url_to_fs(path)
     return bytes(filesystem.cat_file(inner))
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write ``data`` to ``path``, a URL of any storage or a local path; a local file is published whole."""
+    if not is_url(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        atomic_write_bytes(path, data)
+        return
+    import fsspec
+
+    with fsspec.open(path, "wb") as file:
+        file.write(data)

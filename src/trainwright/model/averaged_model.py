@@ -112,6 +112,13 @@ class BaseAveragedModel(nn.Module):
             torch._foreach_copy_(own, source)
 
     @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take over what is copied and not averaged, which others may have changed since the last update."""
+        _, copied = self._pairing.of(self.module, model, self.update_buffers)
+        for own, source in copied:
+            torch._foreach_copy_(own, source)
+
+    @torch.no_grad()
     def swap_with(self, model: nn.Module) -> None:
         """Exchange the averaged weights with those of `model`: parameters, with ``update_buffers`` buffers too."""
         averaged, _ = self._pairing.of(self.module, model, self.update_buffers, as_they_lie=True)

@@ -79,6 +79,10 @@ class AmpOptimWrapper(OptimWrapper):
         """The loss scale. Reads the device."""
         return float(self.loss_scaler.get_scale())
 
+    def loss_scale_tensor(self) -> Tensor | None:
+        """The loss scale, unread; None before the first :meth:`backward`, and where nothing is scaled."""
+        return getattr(self.loss_scaler, "_scale", None)  # get_scale() reads the device
+
     def state_dict(self) -> dict[str, Any]:
         """As :meth:`OptimWrapper.state_dict`, and ``loss_scaler``, which is empty where nothing is scaled."""
         state = super().state_dict()

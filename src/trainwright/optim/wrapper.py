@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,10 @@ _CLIP_FUNCTIONS: dict[str, Callable[..., Any]] = {
 class BaseOptimWrapper(ABC):
     """What the engine asks of anything that updates parameters; :class:`OptimWrapper` does it by a torch optimizer."""
 
+    _is_plain = False
+    _unwatch: Callable[[], None]
+    _step_watchers: Mapping[object, Callable[[], None]] = MappingProxyType({})  # replaced, never changed
+
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
             raise ConfigTypeError(
@@ -57,6 +62,50 @@ class BaseOptimWrapper(ABC):
 
     @abstractmethod
     def zero_grad(self, **kwargs: Any) -> None: ...
+
+    def before_step(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have ``callback()`` called right before each :meth:`step`: the gradients of an update are complete then, not
+        clipped yet, and still multiplied by the loss scale. Returns what takes it out again.
+
+        Several are called in the order in which they came. Nothing is paid while there is none.
+        """
+        if not self._step_watchers:
+            # Calls find the instance's own entry first, so that a subclass's step() is watched as well, once, whether
+            # it calls super().step() or not.
+            own, inner, was_plain = vars(self).get("step"), self.step, self._is_plain
+            self._unwatch = lambda: self._restore_step(own, was_plain)
+            self._is_plain = False  # update_params has step() written out for the plain case
+
+            def step(**kwargs: Any) -> None:
+                for watcher in self._step_watchers.values():
+                    watcher()
+                inner(**kwargs)
+
+            self.step = step  # type: ignore[method-assign]
+        key = object()
+        self._step_watchers = {**self._step_watchers, key: callback}
+
+        def remove() -> None:
+            if key in self._step_watchers:
+                self._step_watchers = {k: other for k, other in self._step_watchers.items() if k is not key}
+                if not self._step_watchers:
+                    self._unwatch()
+
+        return remove
+
+    def _restore_step(self, own: Callable[..., None] | None, was_plain: bool) -> None:
+        if own is None:
+            del self.step
+        else:
+            self.step = own  # type: ignore[method-assign]
+        self._is_plain = was_plain
+
+    def skip_loss(self) -> None:  # noqa: B027 - one that counts no losses has nothing to do
+        """A batch is left out of training: nothing is updated by it."""
+
+    def loss_scale_tensor(self) -> Tensor | None:
+        """What the gradients held are multiplied by, on its device and unread; None for 1. It changes in place."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's own layout, with ``base_param_settings`` beside it where there are several groups."""
@@ -179,6 +228,15 @@ class OptimWrapper(BaseOptimWrapper):
         loss.backward(**kwargs)
         self._inner_count += 1
 
+    def skip_loss(self) -> None:
+        """Count a loss that is left out, as one whose gradient is zero: a window that ends with it steps on the
+        gradients of its other losses, as they are; without any there is no step."""
+        self._inner_count += 1
+        held = (p.grad is not None for group in self.optimizer.param_groups for p in group["params"])
+        if self.should_update() and any(held):
+            self.step()
+            self.zero_grad()
+
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; ``kwargs`` go to the optimizer's own ``zero_grad``."""
         if kwargs:
@@ -245,11 +303,13 @@ class OptimWrapper(BaseOptimWrapper):
 
     def accumulation_state(self) -> dict[str, int]:
         """Where the accumulation stands, as plain integers for a checkpoint."""
-        return {"inner_count": self._inner_count}
+        state = {"inner_count": self._inner_count}
+        return {**state, "first_count": self._first_count} if self._first_count else state
 
     def load_accumulation_state(self, state: dict[str, int]) -> None:
         """Go on counting where :meth:`accumulation_state` stood. Call it after :meth:`initialize_count_status`."""
         self._count_from(state["inner_count"])
+        self._first_count = state.get("first_count", self._first_count)
 
     def _count_from(self, count: int) -> None:
         self._inner_count = count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -54,6 +54,15 @@ class OptimWrapperDict(OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         self._by_name_only("step")
+
+    def skip_loss(self) -> None:
+        """Does nothing: which of them would have seen a loss is known to the model alone, and none counts it."""
+
+    def before_step(self, callback: Callable[[], None]) -> NoReturn:
+        self._by_name_only("before_step")
+
+    def loss_scale_tensor(self) -> NoReturn:
+        self._by_name_only("loss_scale_tensor")
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients of all of them."""

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainwright.runner.log_processor import LogProcessor
     from trainwright.runner.lr_finder import find_lr
+    from trainwright.runner.replay import Replay, replay_config, replay_step
     from trainwright.runner.runner import Runner
     from trainwright.runner.schedule_plan import plan_schedules
 
-__all__ = ["LogProcessor", "Runner", "find_lr", "plan_schedules"]
+__all__ = ["LogProcessor", "Replay", "Runner", "find_lr", "plan_schedules", "replay_config", "replay_step"]
 
 _HOMES = {
     "LogProcessor": "trainwright.runner.log_processor",
+    "Replay": "trainwright.runner.replay",
     "Runner": "trainwright.runner.runner",
     "find_lr": "trainwright.runner.lr_finder",
     "plan_schedules": "trainwright.runner.schedule_plan",
+    "replay_config": "trainwright.runner.replay",
+    "replay_step": "trainwright.runner.replay",
 }
 
 

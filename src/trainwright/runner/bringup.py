@@ -18,6 +18,7 @@ from trainwright.hooks import CheckpointHook
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
 from trainwright.runner.agreement import agree_on_stops
+from trainwright.runner.fast_dev_run import end_soon
 from trainwright.runner.places import placed
 from trainwright.runner.progress import live_progress
 from trainwright.runner.spec import SURGERY_KEYS
@@ -42,12 +43,14 @@ def scoped(runner: Any) -> Iterator[None]:
 
 @contextmanager
 def closing(runner: Any) -> Iterator[None]:
-    """Writers and log file are closed when the work ends, whichever way; more work opens them again. What fails on one
-    rank ends the work of all."""
+    """Writers and log file are closed when the work ends, whichever way; more work opens them again. What the hooks
+    cost is said before, where it was measured. What fails on one rank ends the work of all."""
     try:
         with failing_together() if runner.distributed else nullcontext():
             yield
     finally:
+        if runner.ctx.hooks.profile is not None and runner.rank == 0:
+            runner.logger.info("%s", runner.ctx.hooks.profile.report())
         runner.visualizer.close()
         runner.logger.close_files()
 
@@ -112,6 +115,8 @@ def prepare_training(runner: Any) -> None:
     runner.ctx.stop.clear()  # before any hook runs: one may ask for a stop in before_run
     agree_on_stops(runner)
     build_training(runner)
+    if runner.fast_dev_run:
+        end_soon(runner)
     _ = runner.val_loop
     runner.call_hook("before_run")
     if not runner._has_loaded:
@@ -165,9 +170,13 @@ def run_training(runner: Any) -> None:
         runner._pending_streams = None
     with sigint_sets(stop), live_progress(runner):
         runner.train_loop.run()
-    path = _save_interrupted(runner) if stop.interrupts else None
+    path = _save_interrupted(runner) if stop.interrupts and not runner.fast_dev_run else None
     runner.call_hook("after_run")
-    if stop.interrupts:
+    if stop.returns:
+        stop.clear()
+    elif stop.interrupts and runner.fast_dev_run:
+        raise Interrupted(f"the fast dev run was stopped ({stop.reason}); it keeps nothing.")
+    elif stop.interrupts:
         raise Interrupted(
             f"training was stopped ({stop.reason}) after iteration {runner.iter} and saved to {path}.", checkpoint=path
         )
@@ -195,7 +204,7 @@ def sigint_sets(stop: StopFlag) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: Any) -> None:
-        if stop.interrupts or stop.wished:
+        if stop.wished or (stop.interrupts and not stop.returns):
             raise KeyboardInterrupt
         stop.wish("Ctrl-C")
 

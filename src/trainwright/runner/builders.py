@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
 from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.instances import ManagerMixin
 from trainwright.base.text import did_you_mean
 from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
 from trainwright.engine.loops import BaseLoop
@@ -27,11 +29,26 @@ def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
     args: dict[str, Any] = {"runner": runner, "dataloader": dataloader}
     if "type" in cfg:
         return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
-    by_epoch = cfg.pop("by_epoch", None)
+    by_epoch = counts_epochs(cfg)
+    cfg.pop("by_epoch", None)
     if by_epoch is None:
         raise ConfigError("train_cfg needs by_epoch=True or by_epoch=False, or the type of a loop, but has neither.")
     args["type"] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
+
+
+def counts_epochs(train_cfg: Any) -> bool | None:
+    """What ``by_epoch`` of ``train_cfg`` says, or else the unit of ``max_duration``; None where neither does."""
+    if not isinstance(train_cfg, dict):
+        return None
+    given, duration = dict.get(train_cfg, "by_epoch"), dict.get(train_cfg, "max_duration")
+    if given is not None or not isinstance(duration, str):
+        return given
+    try:
+        kind = parse_duration(duration, "max_duration").kind
+    except ConfigError:  # which the loop's own reading of it reports
+        return None
+    return {EPOCHS: True, ITERATIONS: False}.get(kind)
 
 
 def build_eval_loop(runner: Any, name: str, loop: Any, dataloader: Any, evaluator: Any) -> BaseLoop:
@@ -77,8 +94,11 @@ def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:
     full.setdefault("type", "Visualizer")
     full.setdefault("name", name)
     full.setdefault("save_dir", save_dir)
-    if Visualizer.check_instance_created(full["name"]):  # an earlier run's, which goes on writing to its own folder
-        Visualizer.get_instance(full["name"]).forget()
+    found = VISUALIZERS.get(full["type"]) if isinstance(full["type"], str) else full["type"]
+    kind = found if isinstance(found, type) and issubclass(found, ManagerMixin) else Visualizer
+    for owner in (kind, Visualizer):
+        if owner.check_instance_created(full["name"]):  # an earlier run's, which goes on writing to its own folder
+            owner.get_instance(full["name"]).forget()
     return VISUALIZERS.build(full)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -10,6 +11,9 @@ from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
 from trainwright.dist import all_gather_object, from_main
+from trainwright.engine.loops import TrainLoop, set_counters
+from trainwright.hooks import CheckpointHook
+from trainwright.optim import OptimWrapperDict
 from trainwright.runner import bringup
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
@@ -38,15 +42,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         ``by_epoch`` changes nothing. Order: logged losses are read and must be finite, before_save_checkpoint,
         atomic publishing, after_save_checkpoint. ``meta`` is added to the checkpoint's own.
         """
-        tree: dict[str, Any] = {"meta": self._meta(meta), "message_hub": self.message_hub.state_dict()}
-        tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
-        streams = self.ctx.training_streams or rng.capture()
-        tree["rng"] = all_gather_object(streams) if self.distributed else [streams]
-        tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
-        loader = self.train_dataloader
-        if isinstance(loader, Stateful):
-            tree["loader"] = loader.state_dict()
-        self.call_hook("before_save_checkpoint", checkpoint=tree)
+        tree = self.training_tree(save_optimizer, save_param_scheduler, meta)
         path = self.checkpoints(out_dir).save(filename, tree)
         self.call_hook("after_save_checkpoint", path=path)
         return path
@@ -55,6 +51,44 @@ class CheckpointMixin(FactsMixin, HookMixin):
         """The state of rank 0's hook; of one whose state differs between ranks, all of them."""
         state = hook.state_dict()
         return {"by_rank": all_gather_object(state)} if self.distributed and _is_per_rank(hook) else state
+
+    def training_tree(
+        self,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        histories: bool = True,
+    ) -> dict[str, Any]:
+        """What :meth:`save_checkpoint` writes; its tensors may be those that training works on. Without ``histories``
+        nothing of the message hub is in it. All ranks call this."""
+        tree: dict[str, Any] = {"meta": self._meta(meta)}
+        if histories:
+            tree["message_hub"] = self.message_hub.state_dict()
+        tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
+        streams = self.ctx.training_streams or rng.capture()
+        tree["rng"] = all_gather_object(streams) if self.distributed else [streams]
+        tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
+        loader, loop = self.train_dataloader, self._loops.get("train")
+        if isinstance(loader, Stateful):
+            tree["loader"] = loader.state_dict()
+        if isinstance(loop, TrainLoop) and (state := loop.state_dict()):
+            tree["train_loop"] = state
+        self.call_hook("before_save_checkpoint", checkpoint=tree)
+        return tree
+
+    def save_at_end(self) -> None:
+        """Save where training ends between two planned saves, unless that is saved already: by the CheckpointHook, if
+        it is to save the last."""
+        clock = self.ctx.clock
+        for hook in self.hooks:
+            if not isinstance(hook, CheckpointHook) or not hook.save_last or (hook.by_epoch and not self.by_epoch):
+                continue  # with one epoch in all, that hook saves at its end
+            names = {f"iter_{clock.iter}.pth"}
+            if not hook.by_epoch or clock.inner_iter == 0:
+                names.add(hook.filename_tmpl.format(clock.epoch if hook.by_epoch else clock.iter))
+            if os.path.basename(hook.last_ckpt or "") not in names:
+                hook.save_now(self)
+                return
 
     def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
         from trainwright.base.version import __version__
@@ -67,6 +101,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "seed": self.strategy.seed,
             "experiment_name": self.strategy.experiment_name,
             "log_dirs": self.log_dirs,
+            "trackers": self.visualizer.tracker_states() if hasattr(self.visualizer, "tracker_states") else {},
             "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
             "trainwright_version": __version__,
             "world_size": self.world_size,
@@ -166,16 +201,45 @@ class CheckpointMixin(FactsMixin, HookMixin):
         clock = self.ctx.clock
         self.logger.info("resumed from %s: epoch %d, iteration %d", filename, clock.epoch, clock.iter)
 
-    def _take_over(self, checkpoint: dict[str, Any]) -> None:
+    def go_back(self, tree: dict[str, Any], accumulation: dict[str, Any] | None = None) -> None:
+        """Put the training state of ``tree`` in place while training runs: what a resume takes, but for hooks that say
+        that they do not go back. ``tree`` is used up: some of its tensors are trained on.
+
+        ``accumulation``: where the optimizer wrapper stood, unless the number of iterations says it. Called by a loop
+        that has left its iterations; see ``trainwright.engine.rewind``.
+        """
+        resume, self._resume = self._resume, self._resume or True  # hooks ask whether what they are shown is resumed
+        try:
+            self.call_hook("after_load_checkpoint", checkpoint=tree)
+        finally:
+            self._resume = resume
+        self.strategy.put_state(tree)
+        self._take_over(tree, goes_back=True)
+        wrapper = self.optim_wrapper
+        if accumulation is None and not isinstance(wrapper, OptimWrapperDict):
+            accumulation = {"inner_count": self.ctx.clock.iter}
+        if accumulation is not None and hasattr(wrapper, "load_accumulation_state"):
+            wrapper.load_accumulation_state(accumulation)
+        if not self.ctx.stop.interrupts:
+            self.ctx.stop.clear()  # whoever asked for it will do so again
+        for hook in self.hooks:
+            hook.rewound(self)
+        if self._pending_streams is not None:
+            rng.restore(self._pending_streams)
+            self._pending_streams = None
+
+    def _take_over(self, checkpoint: dict[str, Any], goes_back: bool = False) -> None:
         """Everything of a resumed checkpoint that is not the strategy's."""
         meta, loop = checkpoint["meta"], self._loops.get("train")
         self._take_over_seed(meta.get("seed"))
-        self._earlier_log_dirs = list(meta.get("log_dirs", []))
+        self._take_over_writers(meta)
         self.ctx.clock.load_state_dict(meta)
-        self.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
+        set_counters(loop, self.ctx.clock)
+        if "message_hub" in checkpoint or not goes_back:
+            self.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
         saved_hooks = checkpoint.get("hooks", {})
         for name, hook in self._stateful_hooks().items():
-            if name in saved_hooks:
+            if name in saved_hooks and (hook.rewinds or not goes_back):
                 state = saved_hooks[name]
                 if _is_per_rank(hook) and "by_rank" in state:
                     state = state["by_rank"][self.rank % len(state["by_rank"])]
@@ -188,11 +252,22 @@ class CheckpointMixin(FactsMixin, HookMixin):
         self._pending_streams = streams[rank] if rank < len(streams) else None
         if loop is None:
             return
+        if isinstance(loop, TrainLoop):
+            loop.load_state_dict(checkpoint.get("train_loop", {}))
         if "loader" in checkpoint and isinstance(loop.dataloader, Stateful):
             loop.dataloader.load_state_dict(checkpoint["loader"])
         else:
             clock = self.ctx.clock
-            loop.batches_to_drop = clock.inner_iter if clock.epoch_length is not None else clock.iter
+            loop.batches_to_drop = clock.inner_iter if self.by_epoch else clock.iter
+
+    def _take_over_writers(self, meta: dict[str, Any]) -> None:
+        parts = list(meta.get("log_dirs", []))
+        own = self.log_dirs[-1]
+        if own not in parts:  # else this run itself goes back in time
+            self._earlier_log_dirs = parts
+        if hasattr(self.visualizer, "go_on"):
+            val_due = bool(meta.get("val_due", False))
+            self.visualizer.go_on(meta.get("trackers", {}), meta["iter"], val_due, self.strategy.work_dir, parts)
 
     def _take_over_seed(self, seed: int | None) -> None:
         configured = self._randomness_cfg.get("seed")

@@ -10,6 +10,7 @@ from typing import Any
 from trainwright.dist import is_main_process
 from trainwright.engine import IterBasedTrainLoop, Phase
 from trainwright.io import atomic_write_text
+from trainwright.runner.builders import counts_epochs
 from trainwright.runner.parts import RunnerParts
 from trainwright.state import plain_items
 from trainwright.strategies.environment import setup_environment
@@ -114,7 +115,7 @@ class FactsMixin(RunnerParts):
         loop = self._loops.get("train")
         if loop is not None:
             return not isinstance(loop, IterBasedTrainLoop)
-        return bool((self._specs["train_cfg"] or {}).get("by_epoch", True))
+        return counts_epochs(self._specs["train_cfg"]) is not False
 
     def _loader_of(self, name: str) -> Any:
         loop = self._loops.get(name)

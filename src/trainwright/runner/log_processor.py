@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import re
 import resource
 import sys
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
-from trainwright.engine.loops.base import length_or_none
+from trainwright.engine.loops.base import pass_length
 from trainwright.registry import LOG_PROCESSORS
 from trainwright.state import HistoryBuffer
 
 MEAN_PATTERN = r".*(loss|time|data_time|grad_norm).*"
-STATISTICS = ("mean", "max", "min", "current")
+MODES = ("train", "val", "test")
+TIMES = ("time", "data_time")
 
 
 @LOG_PROCESSORS.register_module()
 class LogProcessor:
     """Smooths scalars over a window and formats the line (API of mmengine's LogProcessor).
 
-    Names that match ``mean_pattern`` are averaged over the last ``window_size`` iterations, of the running epoch at
-    most; the others show their newest value. ``custom_cfg`` is a list of
-    ``dict(data_src=..., method_name=..., window_size=..., log_name=...)`` with the methods mean, max, min and current,
-    and a window of n iterations, 'epoch' or 'global'.
+    Names in which ``mean_pattern`` is found are averaged over the last ``window_size`` iterations; the others show
+    their newest value. ``custom_cfg`` is a list of
+    ``dict(data_src=..., method_name=..., window_size=..., log_name=...)`` with the methods mean, max, min and current
+    or one that HistoryBuffer knows by its ``register_statistics``, and a window of n iterations, 'epoch' or 'global'.
     ``by_epoch`` chooses between ``Epoch(train) [1][10/45]`` and ``Iter(train) [10/900]``; None follows the loop.
     ``num_digits`` are shown behind the point. ``log_with_hierarchy`` keeps the stage in the names: ``train/loss``.
     """
@@ -57,36 +60,51 @@ class LogProcessor:
                 raise ConfigError(
                     f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar."
                 )
-            method = item.get("method_name", "mean")
-            if method not in STATISTICS and method not in HistoryBuffer._statistics:
-                raise ConfigError(
-                    f"log_processor method_name {method!r} is unknown; known: {', '.join(STATISTICS)}."
-                    f"{did_you_mean(method, STATISTICS)}"
-                )
             window = item.get("window_size")
             if window == "epoch" and self.by_epoch is False:
                 raise ConfigError("log_processor window_size='epoch' needs by_epoch=True.")
-            if window is not None and not isinstance(window, int) and window not in ("epoch", "global"):
-                raise ConfigError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
+            self._check_statistic(item)
             name = item.get("log_name", item["data_src"])
             if name in names:
                 raise ConfigError(f"log_processor custom_cfg writes {name!r} twice: give one of them another log_name.")
             names.add(name)
 
+    @staticmethod
+    def _check_statistic(item: dict[str, Any]) -> None:
+        name, known = item.get("method_name", "mean"), HistoryBuffer.known_statistics()
+        method = HistoryBuffer.method(name) if isinstance(name, str) else None
+        if method is None:
+            raise ConfigError(
+                f"log_processor method_name {name!r} is unknown; known: {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+        window = item.get("window_size")
+        if window is not None and not isinstance(window, int) and window not in ("epoch", "global"):
+            raise ConfigError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
+        arguments = {key: value for key, value in item.items() if key not in ("data_src", "log_name", "method_name")}
+        try:
+            inspect.signature(method).bind(None, **arguments)
+        except TypeError as error:
+            raise ConfigError(
+                f"log_processor custom_cfg item {item!r}: {name} takes other arguments: {error}."
+            ) from None
+
     def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[dict[str, Any], str]:
         """Scalars and line after iteration ``batch_idx`` of ``mode`` (train, val or test); flushes the metrics."""
-        tag = self._scalars(runner, batch_idx, mode)
+        _check_mode(mode, MODES)
+        custom_cfg = self._parse_windows_size(runner, batch_idx, self.custom_cfg)
+        shown = self._collect_scalars(custom_cfg, runner, mode)
+        tag = self._collect_scalars(custom_cfg, runner, mode, True) if self.log_with_hierarchy else dict(shown)
+        rates = [name for name in shown if name.endswith("lr")]
         parts = [self._place(runner, batch_idx, mode)]
-        shown = dict(tag)
-        if mode == "train":
-            rates = [name for name in shown if name.endswith(("lr", "base_lr"))]
-            parts.append(" ".join([f"{name}: {shown.pop(name):.4e}" for name in rates]))
+        parts.append(" ".join([f"{name}: {shown.pop(name):.{self.num_digits}e}" for name in rates]))
         eta = runner.message_hub.get_info("eta")
-        if eta is not None:
+        if eta is not None and all(name in shown for name in TIMES):
             parts.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
-        times = (f"{mode}/time", f"{mode}/data_time") if self.log_with_hierarchy else ("time", "data_time")
-        parts += [f"{name}: {shown.pop(name):.{self.num_digits}f}" for name in times if name in shown]
-        memory = peak_memory_mb(runner.strategy.device)
+            parts += [f"{name}: {shown.pop(name):.{self.num_digits}f}" for name in TIMES]
+        if mode != "test" and self._by_epoch(runner):
+            tag["epoch"] = self._get_epoch(runner, mode)
+        tag["iter"] = runner.iter + 1
+        tag["memory"] = memory = self._get_max_memory(runner)
         parts.append(f"memory: {memory}")
         # Metrics of an evaluation come with its end; until then the histories hold those of the one before.
         # So does the loss of a loop that computes it; what a hook puts under such a name in each iteration is shown.
@@ -96,11 +114,6 @@ class LogProcessor:
             for name, value in shown.items()
             if mode == "train" or ("loss" in name and not hides_losses)
         ]
-        if mode == "train":
-            clock = runner.ctx.clock
-            tag["epoch"] = clock.epoch + 1
-            tag["iter"] = clock.iter + 1
-        tag["memory"] = memory
         return tag, "  ".join(parts)
 
     def get_log_after_epoch(
@@ -108,34 +121,46 @@ class LogProcessor:
     ) -> tuple[dict[str, Any], str]:
         """Scalars and line after the last of ``batch_idx`` iterations of validation or test.
 
-        The metrics come first, then the mean times of an iteration; ``with_non_scalar`` adds the metrics that are no
-        numbers to the scalars.
+        The metrics come first, each with its newest value, then the mean times of an iteration; ``with_non_scalar``
+        adds the metrics that are no numbers to the scalars.
         """
-        histories = runner.message_hub.log_scalars
-        infos = runner.message_hub.runtime_info
-        has_losses = self._loop_has_losses(runner, mode)
+        _check_mode(mode, MODES[1:])
+        custom_cfg = self._parse_windows_size(runner, max(batch_idx - 1, 0), self._cfg_after_epoch(runner, mode))
+        found = self._collect_scalars(custom_cfg, runner, mode, self.log_with_hierarchy)
+        others = self._collect_non_scalars(runner, mode)
+        time_names = {*TIMES, *(f"{mode}/{name}" for name in TIMES)}
+        times = {name: value for name, value in found.items() if name in time_names}
+        histories, has_losses = runner.message_hub.log_scalars, self._loop_has_losses(runner, mode)
         tag: dict[str, Any] = {}
-        times: dict[str, Any] = {}
-        for full, history in histories.items():
-            stage, _, name = full.partition("/")
-            if stage != mode or not len(history):
-                continue
-            if name in ("time", "data_time"):
-                times[full if self.log_with_hierarchy else name] = history.mean(max(batch_idx, 1))
-                continue
-            # What training logs under the same name is another curve.
-            is_other = f"train/{name}" in histories or (has_losses and "loss" in name)
-            tag[full if self.log_with_hierarchy or is_other else name] = history.current()
-        others = {
-            (full if self.log_with_hierarchy else full.partition("/")[-1]): value
-            for full, value in infos.items()
-            if full.startswith(f"{mode}/")
-        }
-        total = f"[{batch_idx}/{batch_idx}]"
-        place = f"[{self._epoch_of(runner, mode)}]{total}" if self._by_epoch(runner) else total
+        for name, value in found.items():
+            if name not in time_names:
+                # What training logs under the same name is another curve.
+                full = f"{mode}/{name}"
+                is_other = full in histories and (f"train/{name}" in histories or (has_losses and "loss" in name))
+                tag[full if is_other else name] = value
+        length = self._get_dataloader_size(runner, mode)
+        by_epoch = self._by_epoch(runner)
+        place = f"[{length}/{length}]"
+        if by_epoch and mode == "val":
+            place = f"[{self._get_epoch(runner, mode)}]{place}"
         items = [f"{k}: {self._text(v)}" for k, v in [*tag.items(), *others.items(), *times.items()]]
-        line = f"{'Epoch' if self._by_epoch(runner) else 'Iter'}({mode}) {place}    " + "  ".join(items)
+        line = f"{'Epoch' if by_epoch else 'Iter'}({mode}) {place}    " + "  ".join(items)
         return {**tag, **(others if with_non_scalar else {}), **times}, line
+
+    def _cfg_after_epoch(self, runner: Any, mode: str) -> list[dict[str, Any]]:
+        """``custom_cfg`` and what else is asked for: times over the whole pass, of metrics the newest value, also of
+        one that is called a loss."""
+        custom_cfg = list(self.custom_cfg)
+        taken = {item.get("log_name", item["data_src"]) for item in custom_cfg}
+        for full in runner.message_hub.log_scalars:
+            if full.startswith(f"{mode}/"):
+                name = self._remove_prefix(full, f"{mode}/")
+                how = {"method_name": "current"}
+                if name in TIMES:
+                    how = {"method_name": "mean", "window_size": "epoch"}
+                if name not in taken:
+                    custom_cfg.append({"data_src": name, **how})
+        return custom_cfg
 
     @staticmethod
     def _loop_has_losses(runner: Any, mode: str) -> bool:
@@ -144,54 +169,96 @@ class LogProcessor:
     def _by_epoch(self, runner: Any) -> bool:
         return bool(runner.by_epoch if self.by_epoch is None else self.by_epoch)
 
-    @staticmethod
-    def _epoch_of(runner: Any, mode: str) -> int:
-        # Validation inside training comes after the epoch was closed; the training line shows the running one.
-        return int(runner.epoch + 1 if mode == "train" else runner.epoch)
-
     def _place(self, runner: Any, batch_idx: int, mode: str) -> str:
-        by_epoch = self._by_epoch(runner)
-        if mode != "train":
-            loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
-            length = length_or_none(loader)
-            place = f"[{batch_idx + 1}/{'?' if length is None else length}]"
-            return f"Epoch({mode}) [{self._epoch_of(runner, mode)}]{place}" if by_epoch else f"Iter({mode}) {place}"
-        if by_epoch:
-            length = runner.ctx.clock.epoch_length
-            width = len(str(length or 0))
-            return f"Epoch(train) [{runner.epoch + 1}][{batch_idx + 1:>{width}}/{length or '?'}]"
-        width = len(str(runner.max_iters))
-        return f"Iter(train) [{runner.iter + 1:>{width}}/{runner.max_iters}]"
+        length = self._get_dataloader_size(runner, mode)
+        if self._by_epoch(runner):
+            done, epoch = self._get_iter(runner, batch_idx), " "
+            if mode != "test":
+                width = len(str(runner.max_epochs)) + 3 if runner.max_epochs else 0
+                epoch = f" [{self._get_epoch(runner, mode)}]".rjust(width)
+            return f"Epoch({mode}){epoch}[{done:>{len(str(length))}}/{length}]"
+        if mode == "train":
+            done, length = self._get_iter(runner, batch_idx), runner.max_iters or "?"
+        else:
+            done = batch_idx + 1
+        return f"Iter({mode}) [{done:>{len(str(length))}}/{length}]"
 
-    def _scalars(self, runner: Any, batch_idx: int, mode: str) -> dict[str, Any]:
+    def _collect_scalars(
+        self, custom_cfg: list[dict[str, Any]], runner: Any, mode: str, reserve_prefix: bool = False
+    ) -> dict[str, Any]:
+        """Each scalar of ``mode`` by its name, with the stage in front where ``reserve_prefix``."""
         histories: dict[str, HistoryBuffer] = {}
-        n_prefix = 0 if self.log_with_hierarchy else len(mode) + 1
         for full, history in runner.message_hub.log_scalars.items():
-            if full.startswith(mode) and full[len(mode) : len(mode) + 1] == "/" and len(history):
-                histories[full[n_prefix:]] = history
-        window = min(self.window_size, batch_idx + 1)
+            if full.startswith(mode) and len(history):
+                histories[full if reserve_prefix else self._remove_prefix(full, f"{mode}/")] = history
         tag: dict[str, Any] = {}
         for name, history in histories.items():
             averages = self._averages.get(name)
             if averages is None:
-                averages = self._averages[name] = self.mean_pattern.match(name) is not None
-            tag[name] = history.mean(window) if averages else history.current()
-        for item in self.custom_cfg:
-            source = item["data_src"]
+                averages = self._averages[name] = self.mean_pattern.search(name) is not None
+            tag[name] = history.mean(self.window_size) if averages else history.current()
+        for item in custom_cfg:
+            settings = dict(item)
+            source = settings.pop("data_src")
+            target = settings.pop("log_name", source)
+            if reserve_prefix:
+                source, target = f"{mode}/{source}", f"{mode}/{target}"
             if source in histories:
-                settings = {k: v for k, v in item.items() if k not in ("data_src", "log_name", "method_name")}
-                if "window_size" in settings:
-                    settings["window_size"] = self._window(settings["window_size"], runner, batch_idx)
-                method = item.get("method_name", "mean")
-                tag[item.get("log_name", source)] = histories[source].statistics(method, **settings)
+                tag[target] = histories[source].statistics(settings.pop("method_name", "mean"), **settings)
         return tag
 
-    @staticmethod
-    def _window(size: Any, runner: Any, batch_idx: int) -> int:
-        return batch_idx + 1 if size == "epoch" else int(runner.iter) + 1 if size == "global" else int(size)
+    def _collect_non_scalars(self, runner: Any, mode: str) -> dict[str, Any]:
+        """The infos of ``mode``: what an evaluation gave that is no number."""
+        infos = runner.message_hub.runtime_info
+        return {
+            (full if self.log_with_hierarchy else self._remove_prefix(full, f"{mode}/")): value
+            for full, value in infos.items()
+            if full.startswith(mode)
+        }
+
+    def _remove_prefix(self, string: str, prefix: str) -> str:
+        return string.removeprefix(prefix)
+
+    def _parse_windows_size(
+        self, runner: Any, batch_idx: int, custom_cfg: list[dict[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """A copy of ``custom_cfg`` whose windows are numbers of iterations."""
+        parsed = [dict(item) for item in (self.custom_cfg if custom_cfg is None else custom_cfg)]
+        for item in parsed:
+            if item.get("window_size") == "epoch":
+                item["window_size"] = batch_idx + 1
+            elif item.get("window_size") == "global":
+                item["window_size"] = int(runner.iter) + 1
+        return parsed
+
+    def _get_max_memory(self, runner: Any) -> int:
+        return peak_memory_mb(runner.strategy.device)
+
+    def _get_iter(self, runner: Any, batch_idx: int) -> int:
+        return batch_idx + 1 if self._by_epoch(runner) else int(runner.iter) + 1
+
+    def _get_epoch(self, runner: Any, mode: str) -> int:
+        _check_mode(mode, MODES[:2])
+        # Validation inside training comes after the epoch was closed; the training line shows the running one.
+        return int(runner.epoch + 1 if mode == "train" else runner.epoch)
+
+    def _get_cur_loop(self, runner: Any, mode: str) -> Any:
+        return getattr(runner, f"{mode}_loop")
+
+    def _get_dataloader_size(self, runner: Any, mode: str) -> Any:
+        """Batches of one epoch of the loop of ``mode``; '?' for a loader without a length."""
+        length = pass_length(self._get_cur_loop(runner, mode))
+        return "?" if length is None else length
 
     def _text(self, value: Any) -> str:
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            return f"\n{value}\n"  # a table of its own
         return f"{value:.{self.num_digits}f}" if isinstance(value, float) else str(value)
+
+
+def _check_mode(mode: str, known: tuple[str, ...]) -> None:
+    if mode not in known:
+        raise ConfigError(f"mode must be {', '.join(known[:-1])} or {known[-1]} here, but got {mode!r}.")
 
 
 def peak_memory_mb(device: torch.device) -> int:

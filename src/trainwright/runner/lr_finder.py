@@ -7,7 +7,6 @@ before, and a training is bit for bit the one without the test.
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from trainwright.base.text import brief
 from trainwright.engine.loops.base import build_loader, no_batch_error
 from trainwright.optim import OptimWrapperDict
 from trainwright.runner import bringup
+from trainwright.runner.quiet import warnings_only
 from trainwright.state import RunContext, Stateful, rng
 
 _MOVING_SHARE = 0.9  # of the running mean that says when the loss runs away
@@ -205,7 +205,7 @@ def _set_aside(runner: Any) -> Iterator[tuple[Any, Any]]:
                 setattr(strategy, name, part)
         if hasattr(strategy.optim_wrapper, "on_grad_norm"):
             strategy.optim_wrapper.on_grad_norm = None  # the norms of the test are no metrics of the run
-        with _warnings_only(runner.logger), RunContext(f"{runner.experiment_name}_find_lr", runner.ctx.hooks):
+        with warnings_only(runner.logger), RunContext(f"{runner.experiment_name}_find_lr", runner.ctx.hooks):
             if not runner._has_loaded:
                 strategy.init_model_weights()
                 _load(runner)
@@ -217,19 +217,6 @@ def _set_aside(runner: Any) -> Iterator[tuple[Any, Any]]:
         if hasattr(loader, "close"):
             loader.close()
         rng.restore(streams)
-
-
-@contextmanager
-def _warnings_only(logger: logging.Logger) -> Iterator[None]:
-    """Nothing goes to the files of the run, and to the console only what is wrong."""
-    handlers, level = logger.handlers, logger.level
-    logger.handlers = [handler for handler in handlers if not isinstance(handler, logging.FileHandler)]
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.handlers = handlers
-        logger.setLevel(level)
 
 
 def _load(runner: Any) -> None:

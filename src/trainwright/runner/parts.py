@@ -28,6 +28,7 @@ class RunnerParts:
     strategy: BaseStrategy
     visualizer: Any
     log_processor: Any
+    fast_dev_run: int
     _specs: dict[str, Any]
     _configs: dict[str, Any]
     _warnings: list[Problem]

@@ -12,8 +12,10 @@ from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
 from trainwright.config import Config, ConfigDict
 from trainwright.engine import HookTable
+from trainwright.engine.loops import follow_counters
 from trainwright.registry import RUNNERS, STRATEGIES
 from trainwright.runner import bringup, builders, check
+from trainwright.runner import fast_dev_run as fast_dev
 from trainwright.runner.building import BuildMixin
 from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.runner.checks.keys import raw
@@ -62,6 +64,8 @@ class Runner(BuildMixin, CheckpointMixin):
             are read too. A built one brings its own work_dir, experiment_name, launcher, env_cfg, randomness, log_level
             and auto_scale_lr, and those here are not used.
         compile: True or options of torch.compile; also read from ``cfg['compile']``.
+        fast_dev_run: True or a number of batches: one epoch of 1 or so many, and a validation of as many; without
+            checkpoints and trackers, in a temporary folder, so that nothing is kept.
 
     Raises:
         ConfigError: Parts that do not go together, unknown names, wrong arguments; all that were found, at once.
@@ -99,6 +103,7 @@ class Runner(BuildMixin, CheckpointMixin):
         cfg: Any = None,
         strategy: BaseStrategy | dict[str, Any] | None = None,
         compile: bool | dict[str, Any] | None = None,
+        fast_dev_run: bool | int = False,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         is_whole = check.is_whole(cfg)
@@ -109,6 +114,10 @@ class Runner(BuildMixin, CheckpointMixin):
         self._warnings = check.refuse(problems)
         self._specs: dict[str, Any] = {name: _imported(value) for name, value in specs.items()}
         self._configs = dict(self._specs) if isinstance(self._specs["model"], dict) else {**self._specs, "model": None}
+        self.fast_dev_run = fast_dev.n_batches(fast_dev_run)
+        if self.fast_dev_run:
+            self._warnings = []  # they are for the whole training
+            fast_dev.set_apart(self, self._specs)
         self._scope = str(default_scope or "mmengine")
         self._randomness_cfg = dict(randomness or {"seed": None})
         with placed(self.cfg, {"strategy": self._specs["strategy"]}):
@@ -141,6 +150,8 @@ class Runner(BuildMixin, CheckpointMixin):
             self.model = self.strategy.place_model(self._model_spec())
         with placed(self.cfg, {name: spec[name] for name in ("default_hooks", "custom_hooks")}):
             self.register_hooks(spec["default_hooks"], spec["custom_hooks"])
+        if self.fast_dev_run:
+            fast_dev.drop_savers(self)
         bringup.log_start(self)
         self.dump_config()
 
@@ -240,6 +251,9 @@ class Runner(BuildMixin, CheckpointMixin):
                 else:
                     evaluator = self._specs[f"{name}_evaluator"]
                     self._loops[name] = builders.build_eval_loop(self, name, cfg, loader, evaluator)
+                if self.fast_dev_run:
+                    fast_dev.shorten(self._loops[name], self.fast_dev_run)
+        follow_counters(self._loops.get("train"), self.ctx.clock)
         return self._loops.get(name)
 
     @property

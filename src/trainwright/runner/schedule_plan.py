@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError
 from trainwright.data import build_dataloader
+from trainwright.engine.loops.base import limit_of, limited_length
 from trainwright.optim import DefaultOptimWrapperConstructor, OptimWrapperDict
 from trainwright.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from trainwright.runner.check import find_problems, refuse
@@ -78,7 +79,10 @@ def _length(spec: Mapping[str, Any]) -> Horizon:
         if horizon is None and isinstance(last, int):
             horizon = Horizon(last, name == "max_epochs", f"train_cfg.{name}")
     if horizon is None:
-        raise ConfigError(f"train_cfg={cfg!r} does not say how long training is: it has no max_epochs or max_iters.")
+        raise ConfigError(
+            f"train_cfg={cfg!r} does not say how long training is in epochs or iterations: it has no max_epochs or "
+            "max_iters."
+        )
     return horizon
 
 
@@ -91,7 +95,7 @@ def _plan(spec: Mapping[str, Any], horizon: Horizon, epoch_length: int | None) -
     elif epoch_length is None and all(_counts_epochs(item) for item in _items(given)):
         unit, epoch_length = "epoch", 1
     elif epoch_length is None:
-        epoch_length = _count_iterations(spec["train_dataloader"])
+        epoch_length = _limited(spec, _count_iterations(spec["train_dataloader"]))
     n_steps = int(horizon.last) * (epoch_length or 1)
     limits = {
         "epoch_length": epoch_length,
@@ -209,6 +213,12 @@ def _lr_scale(spec: Mapping[str, Any]) -> float:
     if not cfg or not cfg.get("enable", False) or not isinstance(loader, dict):
         return 1.0
     return float(loader.get("batch_size", 1)) / float(cfg["base_batch_size"])
+
+
+def _limited(spec: Mapping[str, Any], length: int) -> int:
+    cfg = spec["train_cfg"]
+    limit = dict.get(cfg, "limit_batches") if isinstance(cfg, dict) else None
+    return limited_length(range(length), limit_of(limit, "train_cfg.limit_batches"), "train_cfg.limit_batches") or 0
 
 
 def _count_iterations(loader: Any) -> int:

@@ -77,6 +77,7 @@ KEYS: tuple[Key, ...] = (
         {"type": "SingleDeviceStrategy"},
     ),
     Key("compile", (bool, dict), None, "nothing is compiled", applies=False),
+    Key("fast_dev_run", (bool, int), False, "the whole training"),
 )
 NAMES = tuple(key.name for key in KEYS)
 

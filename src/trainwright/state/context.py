@@ -39,7 +39,7 @@ class RunContext:
         self.hooks = hooks
         self.clock = Clock()
         self.metrics = MetricStore(self.clock)
-        self.hub = MessageHub(name, self.metrics)
+        self.hub = MessageHub(name, metrics=self.metrics)
         self.stop = StopFlag()
         self.open_phases: list[Any] = []  # outermost first
         # Random streams of training, while a validation inside it draws from them: what a checkpoint must hold.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
 
 _BUILTIN = ("mean", "max", "min", "current")
@@ -30,22 +31,35 @@ class HistoryBuffer:
         max_length: int = 1_000_000,
     ) -> None:
         self.max_length = max_length
+        self._n_dropped = 0
         self._values: list[float] = list(log_history)
         self._counts: list[float] = list(count_history)
         if len(self._values) != len(self._counts):
             raise ConfigError(
                 f"HistoryBuffer got {len(self._values)} values and {len(self._counts)} counts: the two must be as long."
             )
+        if len(self._values) > max_length:
+            warnings.warn(
+                f"HistoryBuffer got {len(self._values)} values, more than its max_length of {max_length}: the oldest "
+                "are left out.",
+                stacklevel=2,
+            )
         self._trim()
 
     def _trim(self) -> None:
         # Dropping is amortised: lists are cut only when they have grown a quarter too long.
         if len(self._values) > self.max_length * 1.25 or (len(self._values) > self.max_length < 64):
+            self._n_dropped += len(self._values) - self.max_length
             del self._values[: -self.max_length]
             del self._counts[: -self.max_length]
 
     def update(self, log_val: float, count: float = 1) -> None:
-        """Append one value that stands for ``count`` samples."""
+        """Append one value that stands for ``count`` samples; both are numbers."""
+        for name, number in (("log_val", log_val), ("count", count)):
+            if not isinstance(number, (int, float, np.number)):
+                raise ConfigTypeError(
+                    f"HistoryBuffer.update {name} must be a number, but got {number!r} of type {type(number).__name__}."
+                )
         values = self._values
         values.append(float(log_val))
         self._counts.append(count)
@@ -64,8 +78,30 @@ class HistoryBuffer:
         values = np.asarray(self._values[-self.max_length :], dtype=np.float64)
         return values, np.asarray(self._counts[-self.max_length :], dtype=np.float64)
 
+    @property
+    def n_added(self) -> int:
+        """Values added so far, with those that were dropped since."""
+        return self._n_dropped + len(self._values)
+
+    def truncate(self, n_added: int) -> None:
+        """Forget what was added after the first ``n_added`` values."""
+        keep = max(n_added - self._n_dropped, 0)
+        del self._values[keep:]
+        del self._counts[keep:]
+
     def __len__(self) -> int:
         return min(len(self._values), self.max_length)
+
+    @classmethod
+    def method(cls, name: str) -> Callable[..., Any] | None:
+        """The function of the statistic ``name``, which takes a buffer first; None when there is none."""
+        found: Callable[..., Any] | None = getattr(cls, name) if name in _BUILTIN else cls._statistics.get(name)
+        return found
+
+    @classmethod
+    def known_statistics(cls) -> list[str]:
+        """The names that :meth:`statistics` takes."""
+        return [*_BUILTIN, *cls._statistics]
 
     @classmethod
     def register_statistics(cls, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,19 +117,20 @@ class HistoryBuffer:
 
     def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
         """The statistic of that name: mean, max, min, current, or a registered one."""
-        if method_name in _BUILTIN:
-            return getattr(self, method_name)(*args, **kwargs)
-        if method_name not in self._statistics:
-            known = [*_BUILTIN, *self._statistics]
+        method = self.method(method_name)
+        if method is None:
+            known = self.known_statistics()
             raise KeyError(
                 f"{method_name!r} is no statistic of HistoryBuffer; known: {', '.join(known)}."
                 f"{did_you_mean(method_name, known)}"
             )
-        return self._statistics[method_name](self, *args, **kwargs)
+        return method(self, *args, **kwargs)
 
     def _window(self, window_size: int | None) -> tuple[list[float], list[float]]:
         if not self._values:
             raise ValueError("HistoryBuffer is empty: nothing was logged under this name yet.")
+        if window_size is not None and not isinstance(window_size, int):
+            raise ConfigTypeError(f"window_size must be a whole number or None, but got {window_size!r}.")
         size = self.max_length if window_size is None else min(window_size, self.max_length)
         return self._values[-size:], self._counts[-size:]
 
@@ -125,6 +162,7 @@ class HistoryBuffer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over saved values and counts."""
         self.max_length = int(state["max_length"])
+        self._n_dropped = 0
         self._values = state["values"].tolist()
         counts = state.get("counts")
         self._counts = [1] * len(self._values) if counts is None else counts.tolist()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from trainwright.base.errors import TrainwrightError
+import numpy as np
+
+from trainwright.base.errors import ConfigTypeError, TrainwrightError
 from trainwright.base.logs import MMLogger
 from trainwright.state.clock import Clock
 from trainwright.state.history import HistoryBuffer
@@ -22,11 +24,29 @@ class MessageHub:
     _named: ClassVar[dict[str, MessageHub]] = {}
     _active: ClassVar[list[MessageHub]] = []
 
-    def __init__(self, name: str, metrics: MetricStore | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        log_scalars: Mapping[str, HistoryBuffer] | None = None,
+        runtime_info: Mapping[str, Any] | None = None,
+        resumed_keys: Mapping[str, bool] | None = None,
+        metrics: MetricStore | None = None,
+    ) -> None:
         self.name = name
         self.metrics = metrics if metrics is not None else MetricStore(Clock())
-        self._runtime_info: dict[str, Any] = {}
-        self._resumed_keys: dict[str, bool] = {}
+        parts = {"log_scalars": log_scalars, "runtime_info": runtime_info, "resumed_keys": resumed_keys}
+        for part, given in parts.items():
+            if given is not None and not isinstance(given, Mapping):
+                raise ConfigTypeError(f"MessageHub {part} must be a dict or None, but got {given!r}.")
+        for key, history in (log_scalars or {}).items():
+            if not isinstance(history, HistoryBuffer):
+                raise ConfigTypeError(f"MessageHub log_scalars[{key!r}] must be a HistoryBuffer, but got {history!r}.")
+            self.metrics.histories[key] = history
+        self._runtime_info: dict[str, Any] = dict(runtime_info or {})
+        self._resumed_keys: dict[str, bool] = dict(resumed_keys or {})
+        for key in self._resumed_keys:
+            if key not in self.metrics.histories and key not in self._runtime_info:
+                raise TrainwrightError(f"MessageHub resumed_keys names {key!r}, which is no scalar and no info of it.")
         # Infos that are asked for when they are read, and so cost nothing per iteration.
         self.live: dict[str, Callable[[], Any]] = {}
 
@@ -36,19 +56,29 @@ class MessageHub:
         return self.name
 
     @classmethod
-    def get_instance(cls, name: str) -> MessageHub:
-        """The hub of that name: of a run that is open, or one kept under it, made when there is none."""
+    def get_instance(cls, name: str, **kwargs: Any) -> MessageHub:
+        """The hub of that name: of a run that is open, or one kept under it, made with ``kwargs`` if there is none."""
+        if not isinstance(name, str) or not name:
+            raise ConfigTypeError(f"the name of a MessageHub must be a text, but got {name!r}.")
         for hub in cls._active:
             if hub.name == name:
                 return hub
         if name not in cls._named:
-            cls._named[name] = cls(name)
+            cls._named[name] = cls(name, **kwargs)
         return cls._named[name]
 
     @classmethod
+    def check_instance_created(cls, name: str) -> bool:
+        """Whether :meth:`get_instance` would find a hub of that name, and not make one."""
+        return name in cls._named or any(hub.name == name for hub in cls._active)
+
+    @classmethod
     def get_current_instance(cls) -> MessageHub:
-        """The hub of the run that is open now; outside any run, one named 'trainwright'."""
-        return cls._active[-1] if cls._active else cls.get_instance("trainwright")
+        """The hub of the run that is open now; outside any run the one that ``get_instance`` made last, which is one
+        named 'trainwright' when there is none."""
+        if cls._active:
+            return cls._active[-1]
+        return next(reversed(cls._named.values())) if cls._named else cls.get_instance("trainwright")
 
     @property
     def log_scalars(self) -> dict[str, HistoryBuffer]:
@@ -59,7 +89,12 @@ class MessageHub:
     @property
     def runtime_info(self) -> dict[str, Any]:
         """The latest of everything that is not a scalar over time."""
-        self._runtime_info.update({key: read() for key, read in self.live.items()})
+        for key, read in self.live.items():
+            value = read()
+            if value is None:  # not known yet
+                self._runtime_info.pop(key, None)
+            else:
+                self._runtime_info[key] = value
         return self._runtime_info
 
     @property
@@ -67,14 +102,21 @@ class MessageHub:
         """For each name, whether it goes into a checkpoint."""
         return self._resumed_keys
 
-    def update_scalar(self, key: str, value: Value, count: int = 1, resumed: bool = True) -> None:
+    def update_scalar(
+        self, key: str, value: Value | np.ndarray[Any, Any], count: int = 1, resumed: bool = True
+    ) -> None:
         """Append one value to the history of ``key`` (such as ``train/loss``); never reads the host."""
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise ConfigTypeError(f"the count of {key!r} must be a whole number, but got {count!r}.")
         self._set_resumed(key, resumed)
         prefix, _, name = key.rpartition("/")
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
         self.metrics.put(prefix, {name: value}, count)
 
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append many: ``{key: value}`` or ``{key: {"value": value, "count": n}}``."""
+        _need_dict("update_scalars", log_dict)
         for key, value in log_dict.items():
             if isinstance(value, Mapping):
                 if "value" not in value:
@@ -82,7 +124,9 @@ class MessageHub:
                         f"update_scalars got {dict(value)!r} for {key!r}: a dict must have the key 'value' "
                         "(and may have 'count')."
                     )
-                self.update_scalar(key, value["value"], value.get("count", 1), resumed)
+                count = value.get("count", 1)
+                # A count that is an array or a tensor of one element is read here.
+                self.update_scalar(key, value["value"], count.item() if hasattr(count, "item") else count, resumed)
             else:
                 self.update_scalar(key, value, 1, resumed)
 
@@ -94,6 +138,7 @@ class MessageHub:
 
     def update_info_dict(self, info_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Set many at once."""
+        _need_dict("update_info_dict", info_dict)
         for key, value in info_dict.items():
             self.update_info(key, value, resumed)
 
@@ -132,8 +177,16 @@ class MessageHub:
         scalars = {k: v for k, v in scalars.items() if self._resumed_keys.get(k, True)}
         return {"log_scalars": scalars, "runtime_info": kept, "resumed_keys": dict(self._resumed_keys)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
+    def load_state_dict(self, state: Mapping[str, Any] | MessageHub) -> None:
+        """Take over what ``state_dict`` gave, or what another hub holds."""
+        if isinstance(state, MessageHub):
+            state = state.state_dict()
+        _need_dict("load_state_dict", state)
         self.metrics.load_state_dict(dict(state.get("log_scalars", {})))
         self._runtime_info.update(state.get("runtime_info", {}))
         self._resumed_keys.update(state.get("resumed_keys", {}))
+
+
+def _need_dict(method: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise ConfigTypeError(f"MessageHub.{method} takes a dict, but got {given!r} of type {type(given).__name__}.")

@@ -60,13 +60,16 @@ class MetricStore:
     than ``max_length`` rows wait: memory stays bounded.
 
     ``must_be_finite`` decides by its full name which metric raises NonFiniteLossError when a flush finds it infinite
-    or NaN; None (the default) lets all pass.
+    or NaN; None (the default) lets all pass. ``watcher`` gets what each flush has stored, before that check, as
+    ``{full name: (iterations, values)}``; names in ``unkept`` are put for it alone, and go into no history.
     """
 
     def __init__(self, clock: Clock, max_length: int = 1_000_000, fold_rows: int = 4096) -> None:
         self.histories: dict[str, HistoryBuffer] = {}
         self.max_length = max_length
         self.must_be_finite: Callable[[str], bool] | None = None
+        self.watcher: Callable[[dict[str, tuple[Sequence[int], Sequence[float]]]], None] | None = None
+        self.unkept: set[str] = set()
         self._clock = clock
         self._fold_rows = fold_rows
         self._tables: dict[tuple[str, ...], list[_Row]] = {}  # (prefix, *names) -> rows
@@ -174,11 +177,16 @@ class MetricStore:
             for piece in waiting:
                 piece.values = list(islice(numbers, len(piece.iters)))
         bad: list[tuple[int, str, float]] = []
-        self._store(pieces, bad)
+        flushed = self._store(pieces, bad)
+        if self.watcher is not None:
+            self.watcher(flushed)
         if bad:
             self._raise_not_finite(bad)
 
-    def _store(self, pieces: list[_Piece], bad: list[tuple[int, str, float]]) -> None:
+    def _store(
+        self, pieces: list[_Piece], bad: list[tuple[int, str, float]]
+    ) -> dict[str, tuple[Sequence[int], Sequence[float]]]:
+        flushed: dict[str, tuple[Sequence[int], Sequence[float]]] = {}
         by_name: dict[str, list[_Piece]] = {}
         for piece in pieces:
             by_name.setdefault(piece.name, []).append(piece)
@@ -188,12 +196,16 @@ class MetricStore:
             if len(own) > 1:  # put together with different other names: in order of the iterations
                 joined = [item for p in own for item in zip(p.iters, p.values, p.counts, strict=True)]
                 iters, values, counts = zip(*sorted(joined, key=itemgetter(0)), strict=True)
+            flushed[name] = (iters, values)
+            if name in self.unkept:
+                continue
             if name not in self.histories:
                 self.histories[name] = HistoryBuffer(max_length=self.max_length)
             self.histories[name].extend(values, counts)
             rule = self.must_be_finite
             if rule is not None and rule(name) and not all(map(math.isfinite, values)):
                 bad += [(at, name, v) for at, v in zip(iters, values, strict=True) if not math.isfinite(v)]
+        return flushed
 
     @staticmethod
     def _number(full: str, value: Any) -> float:
@@ -224,6 +236,20 @@ class MetricStore:
         self._chunks = []
         for rows in self._tables.values():
             rows.clear()
+
+    def lengths(self) -> dict[str, int]:
+        """For :meth:`go_back`; flushes."""
+        self.flush()
+        return {name: history.n_added for name, history in self.histories.items()}
+
+    def go_back(self, lengths: Mapping[str, int]) -> None:
+        """Forget what waits and what was stored since :meth:`lengths` gave these."""
+        self.discard()
+        for name in list(self.histories):
+            if name in lengths:
+                self.histories[name].truncate(lengths[name])
+            else:
+                del self.histories[name]
 
     def state_dict(self) -> dict[str, Any]:
         """Every history as tensors; flushes first."""

@@ -23,7 +23,7 @@ from trainwright.data.prefetch import batches_ahead
 from trainwright.io import writable_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
-from trainwright.strategies.environment import Randomness, set_randomness, setup_environment
+from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
 from trainwright.strategies.schedulers import Schedulers, load_states, make_optim_wrapper, make_schedulers
 from trainwright.strategies.surgery import compile_method
 
@@ -62,7 +62,7 @@ class BaseStrategy(ABC):
         self.set_randomness(**self._randomness)
         self._timestamp = self._claim_log_dir(experiment_name)
         self._log_dir = os.path.join(self._work_dir, self._timestamp)
-        self._experiment_name = _named(experiment_name, self._timestamp)
+        self._experiment_name = run_name(experiment_name, self._timestamp)
         self.logger = self.build_logger(**(log_kwargs or {}))
         self._auto_scale_lr = auto_scale_lr
         self.dispatch_kwargs: dict[str, Any] = {}
@@ -74,7 +74,7 @@ class BaseStrategy(ABC):
         stamp = [self.environment.timestamp]
         if self.rank == 0:
             taken = 0
-            while not _claimed(os.path.join(self._work_dir, stamp[0]), _named(experiment_name, stamp[0])):
+            while not claimed(os.path.join(self._work_dir, stamp[0]), run_name(experiment_name, stamp[0])):
                 taken += 1
                 stamp[0] = f"{self.environment.timestamp}_{taken}"
         dist.broadcast_object_list(stamp)
@@ -246,9 +246,7 @@ class BaseStrategy(ABC):
         self, scheduler: Any, optim_wrapper: BaseOptimWrapper, default_args: dict[str, Any] | None = None
     ) -> Schedulers:
         """Schedulers from configs or built ones; ``default_args`` and ``dispatch_kwargs`` give the horizon."""
-        known = {**self.dispatch_kwargs, **(default_args or {})}
-        horizon = {name: known.get(name) for name in ("epoch_length", "max_epochs", "max_iters")}
-        return make_schedulers(scheduler, optim_wrapper, horizon)
+        return make_schedulers(scheduler, optim_wrapper, {**self.dispatch_kwargs, **(default_args or {})})
 
     def attach_schedulers(self, param_scheduler: Any) -> Schedulers:
         """Build the schedulers for the attached wrapper."""
@@ -404,6 +402,16 @@ class BaseStrategy(ABC):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
         return checkpoint
 
+    def put_state(self, tree: dict[str, Any]) -> None:
+        """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
+        for parameter in self.unwrapped_model.parameters():
+            parameter.grad = None
+        self.load_model_state_dict(tree, strict=True, revise_keys=())
+        self.load_optim_state_dict(tree["optimizer"])
+        self._hold_gradients(tree)
+        if getattr(self, "param_schedulers", None):
+            self.load_scheduler_state_dict(tree["param_schedulers"])
+
     def _holds(self, checkpoint: dict[str, Any], part: str, filename: str) -> bool:
         if part not in checkpoint:
             self.logger.warning(
@@ -479,18 +487,3 @@ class BaseStrategy(ABC):
             dist.from_main(lambda: write_file(filename, tree))
         elif self.rank == 0:
             write_file(filename, tree)
-
-
-def _named(experiment_name: str | None, stamp: str) -> str:
-    return stamp if experiment_name is None else f"{experiment_name}_{stamp}"
-
-
-def _claimed(folder: str, logger_name: str) -> bool:
-    """Make ``folder`` unless it, or a logger of that name, is there."""
-    if MMLogger.check_instance_created(logger_name):
-        return False
-    try:
-        os.mkdir(folder)
-    except FileExistsError:
-        return False
-    return True

@@ -13,6 +13,7 @@ import torch
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
+from trainwright.base.logs import MMLogger
 from trainwright.base.text import did_you_mean
 from trainwright.state import rng
 
@@ -109,3 +110,19 @@ def set_randomness(settings: Randomness, rank: int) -> int:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     return seed
+
+
+def run_name(experiment_name: str | None, stamp: str) -> str:
+    """The given name with the time stamp, or the time stamp alone."""
+    return stamp if experiment_name is None else f"{experiment_name}_{stamp}"
+
+
+def claimed(folder: str, logger_name: str) -> bool:
+    """Make ``folder`` unless it, or a logger of that name, is there."""
+    if MMLogger.check_instance_created(logger_name):
+        return False
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        return False
+    return True

@@ -10,7 +10,14 @@ from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, TableScheduler, _ParamScheduler, build_optim_wrapper
+from trainwright.optim import (
+    INF,
+    BaseOptimWrapper,
+    OptimWrapperDict,
+    TableScheduler,
+    _ParamScheduler,
+    build_optim_wrapper,
+)
 from trainwright.optim.overlaps import overlaps, span_of
 from trainwright.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
@@ -44,7 +51,8 @@ def make_schedulers(cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str
     """Schedulers for one wrapper (a list) or several (a dict of lists under their names).
 
     ``horizon`` holds ``epoch_length``, ``max_epochs`` and ``max_iters``: the default ``end`` of a scheduler is the
-    end of the training in its own unit, and ``convert_to_iter_based`` needs the epoch length in iterations.
+    end of the training in its own unit, and ``convert_to_iter_based`` needs the epoch length in iterations. Where a
+    maximum is None, nobody knows that end, and a scheduler that depends on it needs its own.
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
         return _for_one(cfg, optim_wrapper, horizon)
@@ -80,7 +88,7 @@ def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any
             built.append(_build_scheduler(item, wrapper, horizon))
         else:
             raise ConfigTypeError(f"param_scheduler must be a scheduler, a dict, or a list of them, but got {item!r}.")
-    _refuse_overlaps(built, horizon["epoch_length"])
+    _refuse_overlaps(built, horizon.get("epoch_length"))
     return built
 
 
@@ -93,17 +101,39 @@ def _refuse_overlaps(schedulers: list[Any], epoch_length: int | None) -> None:
 
 def _build_scheduler(cfg: dict[str, Any], wrapper: Any, horizon: dict[str, int | None]) -> Any:
     added: dict[str, Any] = {"optimizer": wrapper}
-    end = horizon["max_epochs" if cfg.get("by_epoch", True) else "max_iters"]
+    unit = "max_epochs" if cfg.get("by_epoch", True) else "max_iters"
+    end = horizon.get(unit)
     if end is not None:
         added["end"] = end
+    elif unit in horizon and "end" not in cfg and _needs_end(cfg):
+        raise ConfigError(
+            f"param_scheduler {cfg.get('type')!r} has no end of its own and goes on to that of training, and nobody "
+            f"knows {unit}: training ends by time or tokens, or train_dataloader has no length. Set its end=..., in "
+            f"{'epochs' if unit == 'max_epochs' else 'iterations'}."
+        )
     if cfg.get("convert_to_iter_based", False):
-        if horizon["epoch_length"] is None:
+        if horizon.get("epoch_length") is None:
             raise ConfigError(
                 f"param_scheduler {cfg.get('type')!r} has convert_to_iter_based=True, which needs the number of "
                 "iterations in an epoch: train by epoch with a loader that has a length, or set by_epoch=False."
             )
         added["epoch_length"] = horizon["epoch_length"]
     return PARAM_SCHEDULERS.build(cfg, default_args=added)
+
+
+def _needs_end(cfg: dict[str, Any]) -> bool:
+    """Whether the values depend on where the scheduler ends; only one of our own table can be asked."""
+    kind: Any = cfg.get("type")
+    kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(kind, type) and issubclass(kind, TableScheduler) and "schedule" in vars(kind)):
+        return False
+    taken_out = ("type", "convert_to_iter_based", "epoch_length", "param_name", "optimizer", "_scope_")
+    given = {name: value for name, value in cfg.items() if name not in taken_out}
+    try:
+        ends = [kind.checked_settings({**given, "end": end}) for end in (INF, INF // 2)]
+    except ConfigError:  # which the scheduler itself will raise
+        return False
+    return any(ends[0][name] != ends[1][name] for name in ends[0] if name != "end")
 
 
 def load_states(schedulers: Sequence[Any], states: Sequence[Any]) -> list[str]:

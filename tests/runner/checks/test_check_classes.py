@@ -54,14 +54,15 @@ def test_basic_types(found):
     changes = {
         "optim_wrapper": {"optimizer": {"type": "SGD", "lr": "0.1"}},
         "train_dataloader": toy_loader(batch_size="32"),
-        "train_cfg": {"by_epoch": True, "max_epochs": "12"},
+        "train_cfg": {"by_epoch": True, "max_epochs": [12]},
         "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1.5, "max_keep_ckpts": "3"}},
     }
     assert found(**changes) == [
         ("error", "train_dataloader.batch_size: batch_size must be an integer of at least 1, got '32'"),
         (
             "error",
-            "train_cfg.max_epochs: EpochBasedTrainLoop: argument 'max_epochs' must be int, got '12' of type str.",
+            "train_cfg.max_epochs: EpochBasedTrainLoop: argument 'max_epochs' must be None, int or str, "
+            "got [12] of type list.",
         ),
         ("error", "optim_wrapper.optimizer.lr: SGD: argument 'lr' must be Tensor or float, got '0.1' of type str."),
         (

@@ -217,7 +217,7 @@ def test_all_groups_are_in_one_error_each_with_its_line(written):
     cfg = written(
         "\n".join(
             [
-                "train_cfg = dict(by_epoch=True, max_epochs='2')",
+                "train_cfg = dict(by_epoch=True, max_epochs=[2])",
                 "train_dataloder = 1",
                 "optim_wrapper = dict(",
                 "    optimizer=dict(",

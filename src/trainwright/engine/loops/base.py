@@ -48,6 +48,17 @@ def length_or_none(loader: Any) -> int | None:
         return None
 
 
+def ends_by_itself(loader: Any) -> bool:
+    """Whether a pass over ``loader`` surely has as many batches as its length says: samplers may be endless."""
+    if not length_or_none(loader):
+        return False
+    parts = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
+    return all(
+        part is None or getattr(part, "endless", None) is False or type(part).__module__.startswith("torch.")
+        for part in parts
+    )
+
+
 def no_batch_error() -> ConfigError:
     """What to raise for a training loader that gives nothing."""
     return ConfigError(
@@ -56,10 +67,38 @@ def no_batch_error() -> ConfigError:
     )
 
 
-def positive_int(value: Any, name: str) -> int:
-    """``value`` as a positive whole number, or a ConfigError that names the setting."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:
-        raise ConfigTypeError(f"{name} must be a whole number, but got {value!r}. Set train_cfg=dict({name}=...).")
-    if value <= 0:
-        raise ConfigError(f"{name} must be at least 1, but got {value}. Set train_cfg=dict({name}=...).")
-    return int(value)
+def limit_of(limit: int | float | None, name: str) -> int | float | None:
+    """``limit_batches`` as it may be: a whole number of batches, a fraction of them, or None for all."""
+    rule = f"{name} must be a whole number of batches of at least 1, or a fraction of them, above 0.0 and up to 1.0"
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+        raise ConfigTypeError(f"{rule}, but got {limit!r}.")
+    if limit <= 0 or (isinstance(limit, float) and not limit <= 1.0):
+        hint = " To leave a part out, leave out its loader." if limit == 0 else ""
+        raise ConfigError(f"{rule}, but got {limit!r}.{hint}")
+    return limit
+
+
+def limited_length(loader: Any, limit: int | float | None, name: str) -> int | None:
+    """How many batches a pass over ``loader`` has under that limit; None where nobody knows. A fraction gives one at
+    least.
+    """
+    length = length_or_none(loader)
+    if limit is None or limit == 1.0 and isinstance(limit, float):
+        return length
+    if isinstance(limit, int):
+        return limit if length is None else min(limit, length)
+    if length is None:
+        raise ConfigError(
+            f"{name}={limit!r} is a share of the loader, and {type(loader).__name__} has no length. Give a whole "
+            "number."
+        )
+    return max(int(length * limit), min(length, 1))
+
+
+def pass_length(loop: Any) -> int | None:
+    """How many batches a pass of an evaluation loop has, None where nobody knows; also for loops of a user's own."""
+    if loop is None:
+        return None
+    return loop.pass_length if hasattr(loop, "pass_length") else length_or_none(loop.dataloader)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from logging import DEBUG
 from typing import Any
 
 import torch
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigTypeError, add_note
 from trainwright.base.logs import print_log
 from trainwright.dist import all_gather_object
 from trainwright.engine.core import SpanEnd, open_phase, run_iter, run_span
 from trainwright.engine.events import Phase
-from trainwright.engine.loops.base import BaseLoop, build_loader, length_or_none
+from trainwright.engine.loops.base import BaseLoop, build_loader, length_or_none, limit_of, limited_length
 from trainwright.engine.loops.losses import LossMeter, require_loss_mode, take_losses, with_own_containers
 from trainwright.engine.loops.named import (
     NamedEvaluators,
@@ -34,9 +35,10 @@ from trainwright.state import rng
 class EvalPass:
     """One pass over one set: how far it has come, and its losses."""
 
-    def __init__(self, name: str | None, loader: Any) -> None:
+    def __init__(self, name: str | None, loader: Any, limit: int | None = None) -> None:
         self.name = name
         self.loader = loader
+        self.limit = limit  # batches; None for all of them
         self.share: Share | None = share_of(loader)
         self.n_batches = self.n_seen = 0
         self.batch = 0  # index of the running one
@@ -45,7 +47,7 @@ class EvalPass:
 
     def counted(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches of the loader."""
-        for batch in batches:
+        for batch in batches if self.limit is None else islice(batches, self.limit):
             self.n_batches += 1
             yield batch
 
@@ -59,8 +61,8 @@ class EvalPass:
         return size, size
 
     def n_samples(self) -> int:
-        """Size of the dataset; where there is none or it has no length, what all ranks have seen."""
-        size = length_or_none(getattr(self.loader, "dataset", None))
+        """Size of the dataset; where there is none, it has no length or a limit cuts it, what all ranks have seen."""
+        size = length_or_none(getattr(self.loader, "dataset", None)) if self.limit is None else None
         return sum(all_gather_object(self.n_seen)) if size is None else size
 
 
@@ -76,13 +78,23 @@ class EvalLoop(BaseLoop):
     epoch: every event comes as with one loader, ``batch_idx`` goes on from set to set, and the metrics of all, as
     ``name/metric``, come together. ``running_set`` is the name of the set under way.
 
-    What a sampler repeats to make the ranks even reaches neither evaluator nor losses.
+    What a sampler repeats to make the ranks even reaches neither evaluator nor losses. ``limit_batches``, a number or a
+    fraction as a float, ends the pass over each set early; the metrics are those of what was seen.
     """
 
     phase: Phase
 
-    def __init__(self, runner: Any, dataloader: Any, evaluator: Any, fp16: bool = False, loss: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        evaluator: Any,
+        fp16: bool = False,
+        loss: bool = False,
+        limit_batches: int | float | None = None,
+    ) -> None:
         what = self.phase.label
+        self.limit_batches = limit_of(limit_batches, f"{what}_cfg.limit_batches")
         if isinstance(dataloader, (list, tuple)) and any(is_loader(item) for item in dataloader):
             raise ConfigError(list_error(type(self).__name__, what))
         if is_named(dataloader):
@@ -102,6 +114,20 @@ class EvalLoop(BaseLoop):
             require_loss_mode(runner.strategy.unwrapped_model, f"{what}_cfg=dict(loss=True)")
         self._pass = EvalPass(None, self.dataloader)
         self._tell_metainfo()
+
+    @property
+    def pass_length(self) -> int | None:
+        """Batches of one pass over all sets, under the limit; None where nobody knows."""
+        lengths = [self._length_of(loader) for _, loader, _ in self._sets()]
+        return None if None in lengths else sum(length for length in lengths if length is not None)
+
+    def _length_of(self, loader: Any) -> int | None:
+        return limited_length(loader, self.limit_batches, f"{self.phase.label}_cfg.limit_batches")
+
+    def _limit(self, loader: Any) -> int | None:
+        """How many batches of a loader are used; None for all of them."""
+        length = None if self.limit_batches is None else self._length_of(loader)
+        return None if length == length_or_none(loader) else length
 
     @property
     def running_set(self) -> str | None:
@@ -142,7 +168,7 @@ class EvalLoop(BaseLoop):
         metrics: dict[str, Any] = {}
         done = 0
         for name, loader, evaluator in self._sets():
-            self._pass = EvalPass(name, loader)
+            self._pass = EvalPass(name, loader, self._limit(loader))
             if name is not None:
                 self.evaluator.running = name
                 self.runner.visualizer.dataset_meta = getattr(evaluator, "dataset_meta", None)
@@ -213,9 +239,64 @@ class EvalLoop(BaseLoop):
 
 @LOOPS.register_module()
 class ValLoop(EvalLoop):
-    """Validation (API of mmengine.runner.ValLoop); events before_val ... after_val."""
+    """Validation (API of mmengine.runner.ValLoop); events before_val ... after_val.
+
+    With ``sanity_batches`` so many batches of each set are evaluated before a training begins (not before a resumed one
+    goes on), so that what is broken is found then. Nobody sees these metrics: there are no events, and nothing that
+    training or a later validation draws at random changes.
+    """
 
     phase = Phase.VAL
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        evaluator: Any,
+        fp16: bool = False,
+        loss: bool = False,
+        limit_batches: int | float | None = None,
+        sanity_batches: int = 0,
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator, fp16, loss, limit_batches)
+        if isinstance(sanity_batches, bool) or not isinstance(sanity_batches, int):
+            raise ConfigTypeError(f"val_cfg.sanity_batches must be a whole number, but got {sanity_batches!r}.")
+        if sanity_batches < 0:
+            raise ConfigError(f"val_cfg.sanity_batches must be at least 0, but got {sanity_batches}.")
+        self.sanity_batches = sanity_batches
+
+    def check(self) -> dict[str, Any]:
+        """Evaluate ``sanity_batches`` batches of each set, for nobody; returns the metrics."""
+        what = f"the check of validation before training (val_cfg.sanity_batches={self.sanity_batches})"
+        try:
+            with torch.no_grad(), rng.set_aside():
+                self.runner.model.eval()
+                metrics = self._check_sets()
+        except Exception as error:
+            add_note(error, f"This happened in {what}.")
+            raise
+        self.runner.logger.info("%s passed: %s", what, ", ".join(metrics) or "no metrics")
+        return metrics
+
+    def _check_sets(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        for name, loader, evaluator in self._sets():
+            batches = self.runner.strategy.batches(loader)
+            if batches is loader:
+                raise ConfigError(
+                    f"val_dataloader is a {type(loader).__name__}, which can be read only once: give one that begins "
+                    "anew for each validation, or set val_cfg=dict(sanity_batches=0)."
+                )
+            limit = self._limit(loader)
+            self._pass = EvalPass(name, loader, min(self.sanity_batches, limit or self.sanity_batches))
+            if name is not None:
+                self.evaluator.running = name
+            for batch in self._pass.counted(batches):
+                self._pass.batch = self._pass.n_batches - 1
+                self._step(batch)
+            found = self._with_losses(evaluator.evaluate(self._pass.n_samples()))
+            metrics.update(found if name is None else {f"{name}/{key}": value for key, value in found.items()})
+        return metrics
 
 
 @LOOPS.register_module()

@@ -56,3 +56,16 @@ class ValSchedule:
                 return candidate - done
             start = max(start, end)
         return last - done
+
+    def n_due(self, done: int, last: int) -> int:
+        """How many of the units behind ``done``, up to ``last``, are followed by a validation."""
+        low, n_due = max(done + 1, self.begin), 0
+        if last < low:
+            return 0
+        firsts_of_next = [*(milestone - 1 for milestone in self.milestones[1:]), last + 1]
+        for first_of_next, interval in zip(firsts_of_next, self.intervals, strict=True):
+            high = min(first_of_next - 1, last)
+            if high >= low:
+                n_due += high // interval - (low - 1) // interval
+                low = high + 1
+        return n_due + (last % self.interval_at(last) != 0)

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, ClassVar
 
-from trainwright.engine.core import run_iter
+from trainwright.base.durations import whole_number
+from trainwright.engine.core import open_phase, run_iter
 from trainwright.engine.events import Phase
-from trainwright.engine.loops.base import BaseLoop
+from trainwright.engine.loops.base import BaseLoop, limit_of, limited_length
+from trainwright.engine.loops.budget import Budget
 from trainwright.engine.loops.intervals import ValSchedule
-from trainwright.state import Clock, Completing, RunContext, StopAt, rng
+from trainwright.engine.rewind import Detours, Pass, Place, begin_pass, put_states, states_of
+from trainwright.state import Clock, Completing, RunContext, Stateful, StopAt, rng
 
 
 class TrainLoop(BaseLoop):
     """What both training loops share: counters on the clock, the validation schedule, the place to resume from."""
 
+    unit: ClassVar[str]  # what the loop counts, as durations name it
+
     def __init__(
-        self, runner: Any, dataloader: Any, val_begin: int, val_interval: int, dynamic: Sequence[tuple[int, int]] | None
+        self,
+        runner: Any,
+        dataloader: Any,
+        val_begin: int,
+        val_interval: int | str,
+        dynamic: Sequence[tuple[int, int]] | None,
+        limit_batches: int | float | None = None,
     ) -> None:
         super().__init__(runner, dataloader)
         self.ctx: RunContext = runner.ctx
         self.clock: Clock = runner.ctx.clock
+        if isinstance(val_interval, str):
+            val_interval = whole_number(val_interval, "val_interval", self.unit)
         self.schedule = ValSchedule(val_begin, val_interval, dynamic)
         self.val_begin = val_begin
+        self.limit_batches = limit_of(limit_batches, "train_cfg.limit_batches")
+        self.budget: Budget | None = None  # where a time or a number of tokens ends training
+        self._saved_at = 0  # iteration
         # Batches to read and drop before the next one is used: for loaders that cannot jump to a position.
         self.batches_to_drop = 0
+        # For a guard that goes back in time: see trainwright.engine.rewind.
+        self.detours = Detours()
+        self.last_look: Callable[[], None] | None = None  # called when all iterations are done, before the last events
+        self.remembers_passes = False
+        self._pass: Pass | None = None
+        self._pass_to_replay: Pass | None = None
         metainfo = getattr(getattr(self.dataloader, "dataset", None), "metainfo", None)
         if metainfo is not None:
             runner.visualizer.dataset_meta = metainfo
+
+    @property
+    def pass_length(self) -> int | None:
+        """Batches of one pass over the loader, as far as they are used; None where nobody knows."""
+        return limited_length(self.dataloader, self.limit_batches, "train_cfg.limit_batches")
 
     @property
     def max_epochs(self) -> int | None:
@@ -100,18 +129,41 @@ class TrainLoop(BaseLoop):
     def _units_planned(self) -> int | None:
         raise NotImplementedError
 
-    def _enter_epoch(self, epoch: int) -> Iterator[Any]:
-        """The batches of ``epoch`` from the saved position on."""
+    def _enter_epoch(self, epoch: int, used: int = 0) -> Iterator[Any]:
+        """The batches of ``epoch`` from the saved position on, up to the limit; ``used`` of them have been used."""
         loader = self.dataloader
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        if self.batches_to_drop:
-            return self._replayed(loader)
-        batches: Iterator[Any] = self.runner.strategy.batches(loader)
-        return batches
+        if self.remembers_passes:
+            self._pass = self._pass_to_replay or begin_pass(loader, epoch, self.clock.iter - self.batches_to_drop)
+        batches: Iterator[Any] = (
+            self._replayed(loader) if self.batches_to_drop else self.runner.strategy.batches(loader)
+        )
+        limit = None if self.limit_batches is None else self.pass_length
+        if limit is not None:
+            batches = islice(batches, max(limit - used, 0))
+        if self.budget is not None:
+            batches = self.budget.batches(batches, self.ctx)
+        return self.detours.pulling(self.clock, batches)
+
+    def place(self) -> Place | None:
+        """Where training stands in a loader that has no position of its own; None where it has one."""
+        loader, of = self.dataloader, self._pass
+        if isinstance(loader, Stateful):
+            return None
+        done = self.clock.as_completed()
+        if of is None or done.inner_iter == 0:
+            return Place(None, self.batches_to_drop, states_of(loader))
+        return Place(of, done.iter - of.began, states_of(loader))
+
+    def return_to(self, place: Place) -> None:
+        """Go on from there when the loader is entered next."""
+        put_states(self.dataloader, place.generators if place.of is None else place.of.generators)
+        self._pass, self._pass_to_replay, self.batches_to_drop = None, place.of, place.n_batches
 
     def _replayed(self, loader: Any) -> Iterator[Any]:
-        """The batches behind ``batches_to_drop``; reading those leaves the random streams as they are."""
+        """The batches behind ``batches_to_drop``, of which those that the pass does not have are left; reading them
+        leaves the random streams as they are."""
         self.runner.logger.warning(
             "resuming in the middle of an epoch: %d batches are read and dropped, because %s cannot jump to a "
             "position. A loader that the engine builds (train_dataloader=dict(...)) can.",
@@ -119,20 +171,77 @@ class TrainLoop(BaseLoop):
             type(loader).__name__,
         )
         streams = rng.capture()
+        if self._pass_to_replay is not None:
+            rng.restore(self._pass_to_replay.streams)
+            self._pass_to_replay = None
         batches: Iterator[Any] = iter(loader)
-        while self.batches_to_drop and next(batches, self) is not self:
+        length = None if self.limit_batches is None else self.pass_length
+        for _ in range(self.batches_to_drop if length is None else min(self.batches_to_drop, length)):
+            if next(batches, self) is self:
+                break
             self.batches_to_drop -= 1
-        self.batches_to_drop = 0
         rng.restore(streams)
         return batches
 
     def _validates_after(self, done: int) -> bool:
         """Whether validation follows when ``done`` units are finished."""
-        return self.runner.val_loop is not None and self.schedule.due(done, self._units_planned())
+        if self.runner.val_loop is None:
+            return False
+        return self.schedule.due(done, self._units_planned()) or (self.is_spent and self._may_validate_at_end(done))
+
+    def _may_validate_at_end(self, done: int) -> bool:
+        return done >= self.val_begin
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the time or the tokens of ``max_duration`` are over, which ends training."""
+        return self.budget is not None and self.budget.is_spent
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """The frame of a training: its events, the clock of its budget, and the check of validation before it."""
+        with open_phase(self.ctx, Phase.TRAIN):
+            self._saved_at = self.clock.iter
+            if self.budget is not None and self.budget.start(self.ctx):
+                self.runner.logger.info("max_duration of %s is over: raise it to train on", self.budget.text)
+            try:
+                self._check_validation()
+                yield
+            finally:
+                if self.budget is not None:
+                    self.budget.stop()
+
+    def _check_validation(self) -> None:
+        """What ``val_cfg.sanity_batches`` asks for, where training has not begun yet."""
+        loop = self.runner.val_loop
+        if self.clock.iter == 0 and loop is not None and getattr(loop, "sanity_batches", None):
+            loop.check()
+
+    def _end_spent(self) -> None:
+        """Where ``max_duration`` ends training, which nobody could plan: save what is saved at a planned end."""
+        if self.budget is None or not self.is_spent or self._saved_at == self.clock.iter or self.ctx.stop.now:
+            return
+        self._saved_at = self.clock.iter
+        self.runner.logger.info(
+            "training ends after iteration %d: max_duration of %s is over", self.clock.iter, self.budget.text
+        )
+        self.runner.save_at_end()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is spent of ``max_duration``; nothing without one."""
+        return {} if self.budget is None else {"budget": self.budget.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was spent."""
+        if self.budget is not None and "budget" in state:
+            self.budget.load_state_dict(state["budget"], self.runner.rank)
+
+    def _is_val_due(self) -> bool:
+        return self._validates_after(self._units_done())
 
     def _validate_after_resume(self) -> None:
         """The validation that was due when the checkpoint was saved, if it is due with the settings of now too."""
-        self.clock.val_due &= self._validates_after(self._units_done())
+        self.clock.val_due &= self._is_val_due()
         if self.clock.val_due:
             self._validate()
 
@@ -156,3 +265,17 @@ class TrainLoop(BaseLoop):
     def _iterate(self) -> Callable[[int, Any], None]:
         """What a span calls for each batch; the step is looked up once per span."""
         return partial(run_iter, self.ctx, Phase.TRAIN, self.runner.strategy.train_step_function())
+
+    def _minding_detours(self, iterate: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
+        """``iterate``, with what is to be done at single iterations; it is itself where there is nothing."""
+        skip = partial(run_iter, self.ctx, Phase.TRAIN, lambda _: self.runner.optim_wrapper.skip_loss())
+        return self.detours.iterating(self.clock, iterate, skip)
+
+    def _look_a_last_time(self) -> None:
+        if self.last_look is not None:
+            self.last_look()
+
+    @classmethod
+    def goes_back(cls) -> bool:
+        """Whether this loop can go back in time: not where a subclass orders epochs or iterations by itself."""
+        return False

@@ -7,11 +7,12 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 from trainwright import registry
-from trainwright.engine.loops import EvalLoop
+from trainwright.engine.loops import EvalLoop, ValLoop
 from trainwright.engine.loops.named import is_named, is_named_evaluator
 from trainwright.hooks import EMAHook
 from trainwright.optim import DefaultOptimWrapperConstructor
 from trainwright.registry import Registry
+from trainwright.runner.builders import counts_epochs
 from trainwright.runner.checks.problem import Where
 from trainwright.runner.checks.resolve import resolve
 from trainwright.runner.spec import default_strategy
@@ -109,7 +110,7 @@ def has_our_sets(spec: Spec, part: str) -> bool:
     if not isinstance(cfg, dict):
         return cfg is None
     kind: Any = resolve((), dict.get(cfg, "type", default), registry.LOOPS).target
-    return isinstance(kind, type) and kind.__init__ is EvalLoop.__init__  # type: ignore[misc]
+    return isinstance(kind, type) and kind.__init__ in (EvalLoop.__init__, ValLoop.__init__)  # type: ignore[misc]
 
 
 def hooks(spec: Spec) -> Iterator[tuple[Where, Any]]:
@@ -144,8 +145,8 @@ def loops(spec: Spec) -> Iterator[Component]:
     """The three loops."""
     cfg = spec["train_cfg"]
     if isinstance(cfg, dict):
-        by_epoch = dict.get(cfg, "by_epoch", True)
-        default = "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop"
+        by_epoch = counts_epochs(cfg)
+        default = "IterBasedTrainLoop" if by_epoch is False else "EpochBasedTrainLoop"
         taken_out = ("by_epoch",) if "type" not in cfg else ()
         if "type" not in cfg and "max_epochs" in cfg:
             taken_out = (*taken_out, "max_iters")  # both are a problem that is reported in its own words

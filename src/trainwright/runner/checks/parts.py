@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
 from trainwright.base.errors import ConfigError, ConfigTypeError, HookError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.builder import option_errors
 from trainwright.engine import get_priority
+from trainwright.engine.loops.base import limit_of
+from trainwright.engine.loops.budget import planned_end
 from trainwright.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from trainwright.optim.wrapper import checked_clip
 from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from trainwright.registry.annotations import wrong_types
-from trainwright.runner.builders import merge_default_hooks
+from trainwright.runner.builders import counts_epochs, merge_default_hooks
 from trainwright.runner.checks.components import has_known_constructor, hooks, loaders
 from trainwright.runner.checks.problem import Problem, Where, caught
 from trainwright.runner.checks.resolve import resolve
+from trainwright.runner.fast_dev_run import n_batches
 from trainwright.runner.spec import DEFAULT_HOOKS
 from trainwright.strategies import Randomness, check_launcher
 from trainwright.strategies.environment import setup_environment
@@ -62,11 +66,14 @@ def check_settings(spec: Spec) -> Iterator[Problem]:
         _check_paramwise(spec["optim_wrapper"])
     with caught(found, ("optim_wrapper", "clip_grad")):
         _check_clipping(spec["optim_wrapper"])
+    with caught(found, ("fast_dev_run",)):
+        n_batches(spec["fast_dev_run"])
     yield from found
     yield from _check_priorities(spec)
     yield from _check_randomness(spec["randomness"] or {})
     yield from _check_env(spec["env_cfg"] or {})
     yield from _check_auto_scale_lr(spec["auto_scale_lr"] or {})
+    yield from _check_limits(spec)
     for part in ("train", "val", "test"):
         for where, loader in loaders(spec, part):
             if isinstance(loader, dict):
@@ -172,10 +179,46 @@ def check_train_cfg(spec: Spec) -> Iterator[Problem]:
             "in one unit. Keep max_epochs with by_epoch=True, or max_iters with by_epoch=False.",
         )
         return
+    duration = dict.get(cfg, "max_duration")
+    if by_epoch is None and duration is not None:
+        yield from _check_duration(where, duration)
+        by_epoch = counts_epochs(cfg)
+        if by_epoch is None:
+            return
     if not isinstance(by_epoch, bool):
         yield Problem(where, "train_cfg needs by_epoch=True or by_epoch=False, or the type of a loop.")
         return
     wanted, other = _BY_EPOCH_UNITS[by_epoch]
-    if wanted not in cfg:
+    if wanted in cfg or duration is not None:
+        found: list[Problem] = []
+        last = dict.get(cfg, wanted)
+        if last is None or isinstance(last, (int, float, str)):  # else its type is told with the loop's arguments
+            with caught(found, (*where, "max_duration" if duration is not None else wanted)):
+                planned_end(wanted, EPOCHS if by_epoch else ITERATIONS, last, duration, dict.get(cfg, "tokens"))
+        yield from found
+    else:
         hint = f", but has {other}: set by_epoch={not by_epoch}, or use {wanted}." if other in cfg else "."
         yield Problem(where, f"train_cfg with by_epoch={by_epoch} needs {wanted}{hint}")
+
+
+def _check_duration(where: Where, duration: Any) -> Iterator[Problem]:
+    """A max_duration without by_epoch: its unit must choose the loop."""
+    found: list[Problem] = []
+    with caught(found, (*where, "max_duration")):
+        kind = parse_duration(duration, "max_duration").kind
+        if kind not in (EPOCHS, ITERATIONS):
+            raise ConfigError(
+                f"max_duration={duration!r} ends either kind of training: say by_epoch=True (validation and "
+                "checkpoints between epochs) or by_epoch=False (between iterations)."
+            )
+    yield from found
+
+
+def _check_limits(spec: Spec) -> Iterator[Problem]:
+    for name in ("train_cfg", "val_cfg", "test_cfg"):
+        cfg = spec[name]
+        if isinstance(cfg, dict) and "type" not in cfg:
+            found: list[Problem] = []
+            with caught(found, (name, "limit_batches")):
+                limit_of(dict.get(cfg, "limit_batches"), f"{name}.limit_batches")
+            yield from found

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trainwright import registry
+from trainwright.base.durations import parse_duration, whole_number
 from trainwright.base.errors import ConfigError
 from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
 from trainwright.optim import INF, REQUIRED, TableScheduler
@@ -117,10 +118,24 @@ def horizon_of(spec: Mapping[str, Any]) -> Horizon | None:
         return None
     kind = resolve((), loop.kind, registry.LOOPS).target
     for base, name in ((EpochBasedTrainLoop, "max_epochs"), (IterBasedTrainLoop, "max_iters")):
-        last: Any = dict.get(loop.cfg, name)
-        if isinstance(kind, type) and issubclass(kind, base) and _is_number(last):
-            return Horizon(last, name == "max_epochs", f"train_cfg.{name}")
+        if isinstance(kind, type) and issubclass(kind, base):
+            last, key = _planned(loop.cfg, name, base.unit)
+            return None if last is None else Horizon(last, name == "max_epochs", f"train_cfg.{key}")
     return None
+
+
+def _planned(cfg: dict[str, Any], name: str, unit: str) -> tuple[float | None, str]:
+    """The planned end that a loop's config names, and the key that does; None where it is wrong or not known ahead."""
+    value, duration = dict.get(cfg, name), dict.get(cfg, "max_duration")
+    try:
+        if value is None and duration is not None:
+            found = parse_duration(duration, "max_duration")
+            return (found.amount if found.kind == unit else None), "max_duration"
+        if isinstance(value, str):
+            return whole_number(value, name, unit), name
+    except ConfigError:  # which is told by itself
+        return None, name
+    return (value if _is_number(value) else None), name
 
 
 def _is_number(value: Any) -> bool:
