@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
+TRACKERS := .venv-trackers
+TRACKERS_STAMP := $(TRACKERS)/.installed
 
-.PHONY: venv demo test lint format bench peers clean
+.PHONY: venv demo test lint format bench peers trackers clean
 
 venv: $(STAMP)
 
@@ -41,6 +43,15 @@ $(PEERS_STAMP): pyproject.toml constraints.txt
 peers: $(PEERS_STAMP)
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -m peer
 
+$(TRACKERS_STAMP): pyproject.toml constraints.txt
+	test -x $(TRACKERS)/bin/python || $(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,trackers]'
+	touch $@
+
+# The tests that run the trackers' own packages, in an environment that has them. Nothing of it needs a network.
+trackers: $(TRACKERS_STAMP)
+	OMP_NUM_THREADS=1 $(TRACKERS)/bin/python -m pytest -m tracker
+
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,6 +62,7 @@ bench: venv
 	$(BIN)/python benchmarks/config.py
 	$(BIN)/python benchmarks/dataset_memory.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/hook_cost.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis work_dirs

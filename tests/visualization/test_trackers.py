@@ -65,7 +65,8 @@ def spied(monkeypatch):
         calls = []
         spy = Spy(name, calls, {f"{name}.{path}": value for path, value in values.items()})
         monkeypatch.setitem(sys.modules, name, spy)
-        monkeypatch.setitem(sys.modules, f"{name}.types", Spy(f"{name}.types", calls, {}))
+        for part in ("types", "store", "store.tracking", "store.tracking.sqlalchemy_store"):
+            monkeypatch.setitem(sys.modules, f"{name}.{part}", Spy(f"{name}.{part}", calls, {}))
         return calls
 
     return spied
@@ -150,6 +151,7 @@ def test_wandb_takes_metrics_as_a_list_and_refuses_the_rest(spied, tmp_path):
 
 def test_mlflow(spied, config, tmp_path):
     values = {"active_run()": None, "get_experiment_by_name()": None, "start_run().info.run_id": "r1"}
+    values["get_run().data.params"] = {"model.type": "A"}
     calls = spied("mlflow", **values)
     folder = config.work_dir + "/vis"
     backend = VISBACKENDS.get("MLflowVisBackend")(folder, "e", "r", {"t": 1}, {"p": 2})
@@ -162,6 +164,11 @@ def test_mlflow(spied, config, tmp_path):
     assert calls == [
         ("mlflow.active_run",),
         ("mlflow.set_tracking_uri", f"sqlite:///{folder}/mlflow.db"),
+        (
+            "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore",
+            f"sqlite:///{folder}/mlflow.db",
+            f"file://{folder}/mlartifacts",
+        ),
         ("mlflow.get_experiment_by_name", "e"),
         ("mlflow.create_experiment", "e", {"artifact_location": f"file://{folder}/mlartifacts"}),
         ("mlflow.set_experiment", "e"),
@@ -213,7 +220,7 @@ def test_clearml(spied, config):
         ("clearml.Task.init().close",),
     ]
     backend.add_scalar("lr", 1.0)
-    assert calls[9] == ("clearml.Task.init", {"project_name": "p", "continue_last_task": "t1"})
+    assert calls[9] == ("clearml.Task.init", {"project_name": "p", "reuse_last_task_id": "t1", "continue_last_task": 0})
 
 
 def test_neptune(spied, config):

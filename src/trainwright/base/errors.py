@@ -76,6 +76,10 @@ class LossSpikeError(TrainwrightError, ArithmeticError):
     """A loss lay far above those before it."""
 
 
+class RankError(TrainwrightError, RuntimeError):
+    """Another process of the run failed; has its rank and its traceback."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

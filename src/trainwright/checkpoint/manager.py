@@ -13,6 +13,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.format import read_file, read_meta, write_file
 from trainwright.checkpoint.published import Published, is_published, publish_keys
+from trainwright.dist import is_main_process
 from trainwright.io import atomic_write_text
 from trainwright.io.atomic import TMP_PREFIX
 
@@ -45,11 +46,16 @@ class CheckpointManager:
         return path
 
     def point_to(self, path: str, hint_folder: str | os.PathLike[str] | None = None) -> None:
-        """Move the hint to ``path``; its folder is the manager's own unless another is named."""
+        """Move the hint to ``path``; its folder is the manager's own unless another is named. Rank 0 writes it."""
+        if not is_main_process():
+            return
         atomic_write_text(Path(hint_folder or self.folder) / HINT, path)
 
     def remove(self, path: str) -> None:
-        """Delete a checkpoint that a newer, published one has replaced; one that is gone already is no error."""
+        """Delete a checkpoint that a newer, published one has replaced; one that is gone already is no error. Only rank
+        0 deletes."""
+        if not is_main_process():
+            return
         Path(path).unlink(missing_ok=True)
 
     def publish(self, path: str, keys: Iterable[str]) -> Published:
@@ -58,7 +64,9 @@ class CheckpointManager:
 
     def sweep(self, name: str = "") -> None:
         """Delete what a killed save left behind: files under temporary names, which nobody ever reads. ``name`` is that
-        of a checkpoint, for those that are named like it, with another number."""
+        of a checkpoint, for those that are named like it, with another number. Only rank 0 deletes."""
+        if not is_main_process():
+            return
         for pattern in ["*.pth", *_like(name)]:
             for leftover in self.folder.glob(f"{TMP_PREFIX}{pattern}-*"):
                 leftover.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from torch import nn
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.report import LoadReport, compare
+from trainwright.dist import laid_out_as
 
 ReviseKeys = Sequence[tuple[str, str]]
 MIN_LOADED = 0.01
@@ -54,7 +55,7 @@ def load_weights(
     state = revised(weights_of(checkpoint), revise_keys)
     own = model.state_dict()
     report = compare(type(model).__name__, own, state)
-    usable = OrderedDict((name, state[name]) for name in report.loaded)
+    usable = OrderedDict((name, laid_out_as(state[name], own[name])) for name in report.loaded)
     if own and not usable:
         hint = f"\n{report.problems()}" if report.renames else ""
         raise CheckpointError(

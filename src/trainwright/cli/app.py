@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trainwright.base.errors import Interrupted, TrainwrightError
+from trainwright.base.logs import env_rank
 from trainwright.cli.arguments import normalised
 from trainwright.cli.ckpt import Trust
 from trainwright.cli.ckpt import app as ckpt_app
@@ -69,7 +70,8 @@ def train(
         options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or [])
         train_config(replace(options, profile_hooks=profile_hooks, fast_dev_run=fast_dev_run, trusted=trust_checkpoint))
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
-        typer.echo(str(stop), err=True)
+        if env_rank() == 0:
+            typer.echo(str(stop), err=True)
         raise typer.Exit(130) from None
 
 

@@ -47,10 +47,12 @@ def train_config(options: TrainOptions) -> None:
     except Interrupted as stop:
         if runner.fast_dev_run:
             raise
-        _draw(runner)
+        if runner.rank == 0:
+            _draw(runner)
         command = _resume_command(options, runner.work_dir)
         raise Interrupted(f"{stop}\nTo go on:  {command}", stop.checkpoint) from None
-    typer.echo(_tried(runner, options) if runner.fast_dev_run else "\n".join(_summary(runner, options)))
+    if runner.rank == 0:
+        typer.echo(_tried(runner, options) if runner.fast_dev_run else "\n".join(_summary(runner, options)))
 
 
 def _configured(options: TrainOptions) -> Config:

@@ -1,13 +1,16 @@
 """A thin layer over torch.distributed: the same calls, and the same results, with and without a process group."""
 
 from trainwright.dist.collectives import (
+    all_gather,
     all_gather_object,
     all_reduce,
     barrier,
+    broadcast,
     broadcast_object_list,
     gather_object,
     sync_random_seed,
 )
+from trainwright.dist.launch import check_launcher, cleanup, group_store, infer_launcher, init_dist
 from trainwright.dist.process import (
     get_dist_info,
     get_rank,
@@ -17,20 +20,37 @@ from trainwright.dist.process import (
     master_only,
 )
 from trainwright.dist.results import collect_results, interleave
+from trainwright.dist.shards import gathered, gathered_tree, is_sharded, laid_out_as, local, whole
+from trainwright.dist.together import failing_together, from_main
 
 __all__ = [
+    "all_gather",
     "all_gather_object",
     "all_reduce",
     "barrier",
+    "broadcast",
     "broadcast_object_list",
+    "check_launcher",
+    "cleanup",
     "collect_results",
+    "failing_together",
+    "from_main",
     "gather_object",
+    "gathered",
+    "gathered_tree",
     "get_dist_info",
     "get_rank",
     "get_world_size",
+    "group_store",
+    "infer_launcher",
+    "init_dist",
     "interleave",
     "is_distributed",
     "is_main_process",
+    "is_sharded",
+    "laid_out_as",
+    "local",
     "master_only",
     "sync_random_seed",
+    "whole",
 ]

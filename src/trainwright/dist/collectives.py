@@ -37,6 +37,25 @@ def all_reduce(data: torch.Tensor, op: str = "sum", group: torch_dist.ProcessGro
             data.div_(world_size, rounding_mode="trunc")
 
 
+def all_gather(data: torch.Tensor, group: torch_dist.ProcessGroup | None = None) -> list[torch.Tensor]:
+    """The tensor of every rank, in rank order, on every rank; shapes and types must agree."""
+    world_size = get_world_size(group)
+    if world_size == 1:
+        return [data]
+    gathered = [torch.empty_like(data) for _ in range(world_size)]
+    torch_dist.all_gather(gathered, data.contiguous(), group)
+    return gathered
+
+
+def broadcast(data: torch.Tensor, src: int = 0, group: torch_dist.ProcessGroup | None = None) -> None:
+    """Overwrite `data`, in place, with rank `src`'s; shapes and types must agree."""
+    if get_world_size(group) > 1:
+        flat = data.detach().contiguous()
+        torch_dist.broadcast(flat, src, group)
+        if flat.data_ptr() != data.data_ptr():
+            data.detach().copy_(flat)
+
+
 def all_gather_object(data: Any, group: torch_dist.ProcessGroup | None = None) -> list[Any]:
     """The picklable `data` of every rank, in rank order, on every rank."""
     world_size = get_world_size(group)

@@ -25,10 +25,13 @@ class Hook:
     (``before_*``, ``after_*``) but is none is refused when the hook is registered, unless ``extra_points`` names it
     (for events of your own, fired by ``runner.call_hook``).
 
+    A checkpoint of several ranks holds the state of rank 0's hook, or of all where a class sets ``state_is_per_rank``.
+
     API of mmengine.hooks.Hook, with ``after_save_checkpoint``, ``on_exception`` and ``on_train_closed`` besides.
     """
 
     priority: int | str | Priority = "NORMAL"
+    state_is_per_rank: ClassVar[bool] = False
     stages: ClassVar[tuple[str, ...]] = (
         "before_run",
         "after_load_checkpoint",

@@ -11,6 +11,7 @@ from trainwright.base.errors import CheckpointError, ConfigError, ConfigTypeErro
 from trainwright.base.lazy import LazyObject
 from trainwright.base.logs import print_log
 from trainwright.checkpoint import load_weights
+from trainwright.dist import gathered
 from trainwright.engine import NEVER, Hook
 from trainwright.model import BaseAveragedModel, is_model_wrapper
 from trainwright.registry import HOOKS, MODELS, argument_errors
@@ -132,7 +133,7 @@ class EMAHook(Hook):
         self.ema_model.copy_buffers(self.src_model)  # it is validated with those of the model, as they are now
         average = self.ema_model.state_dict()
         for name, value in average.items():
-            average[name] = value.detach().cpu()
+            average[name] = gathered(value)
         checkpoint["ema_state_dict"] = average
         if not self._is_swapped:  # inside an evaluation they have changed places already
             self._swap_ema_state_dict(checkpoint)

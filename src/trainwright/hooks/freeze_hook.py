@@ -101,6 +101,7 @@ class FreezeHook(Hook):
                 f"FreezeHook modules={self.modules!r} leaves nothing of {type(model).__name__} to train at iteration "
                 f"{runner.iter}. Take a pattern out, or end it before others begin."
             )
+        runner.strategy.trainable_changed()
         runner.logger.info(
             "FreezeHook: %d parameters of %s are frozen before epoch %d, iteration %d",
             len(self.frozen),
@@ -114,6 +115,7 @@ class FreezeHook(Hook):
         for parameter in self.frozen.values():
             if id(parameter) not in others:
                 parameter.requires_grad_(True)
+        runner.strategy.trainable_changed()
         runner.logger.info(
             "FreezeHook: %s is trained again before epoch %d, iteration %d",
             self.modules,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
+from trainwright.dist import is_sharded, whole
 from trainwright.optim import BaseOptimWrapper
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -70,7 +71,8 @@ class GradientNorms:
         self._dtype = torch.float32 if any(p.dtype in _NARROW for p in self.params) else None
         # A few thousand numbers on a CPU: to copy them together is faster than a norm of each tensor.
         n_numbers = sum(p.numel() for p in self.params) if len({p.dtype for p in self.params}) == 1 else _FEW
-        self._is_small = n_numbers < _FEW and self._dtype is None and all(p.is_cpu for p in self.params)
+        lie_here = all(p.is_cpu and not is_sharded(p) for p in self.params)
+        self._is_small = n_numbers < _FEW and self._dtype is None and lie_here
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._end_calls: Callable[[], None] | None = None
         self._totals: dict[float, Tensor | None] = {}
@@ -149,5 +151,5 @@ class GradientNorms:
 
 def joined(norms: Tensors, order: float) -> Tensor:
     """The norm of all tensors of which ``norms`` are those of each."""
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), order)
+    total: Tensor = whole(torch.linalg.vector_norm(torch.stack(norms), order))  # of shards each rank has a part
     return total

@@ -34,6 +34,7 @@ from trainwright.model.weight_init import (
     uniform_init,
     xavier_init,
 )
+from trainwright.model.wrappers import MMDistributedDataParallel
 
 __all__ = [
     "BaseAveragedModel",
@@ -47,6 +48,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "ImgDataPreprocessor",
     "KaimingInit",
+    "MMDistributedDataParallel",
     "ModuleDict",
     "ModuleList",
     "MomentumAnnealingEMA",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import print_log
 from trainwright.model.pairing import Pairing
+from trainwright.model.twin import twin_of
 from trainwright.registry import MODELS
 
 _WARNING = 30
@@ -22,6 +22,9 @@ class BaseAveragedModel(nn.Module):
     A subclass writes ``avg_func``, which changes one averaged tensor in place. Where it also writes
     ``avg_func_foreach``, that is called instead, once for all tensors of a kind. Only weights of floating point are
     averaged, with `update_buffers` buffers too; all other tensors are copied from the source in every update.
+
+    Of a sharded model (FSDP) every rank averages its own part. Such an average can be saved, loaded and exchanged with
+    the model, but not be run itself.
 
     `interval`: average in every so many updates; the first update copies. `device`: where the average lies, by
     default beside the model. The buffer ``steps`` counts updates; nothing reads it from its device unless somebody else
@@ -44,7 +47,7 @@ class BaseAveragedModel(nn.Module):
             raise ConfigError(
                 f"{type(self).__name__}: interval must be a whole number of updates from 1 on, got {interval!r}."
             )
-        self.module = deepcopy(model).requires_grad_(False)
+        self.module = twin_of(model).requires_grad_(False)
         if device is not None:
             self.module = self.module.to(device)
         self.interval = interval

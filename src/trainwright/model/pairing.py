@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
+from trainwright.dist import is_sharded, local
 
 Pairs = list[tuple[list[Tensor], list[Tensor]]]
 _Tables = list[tuple[dict[str, Any], str]]
 _Kind = tuple[torch.dtype, torch.device, torch.dtype, torch.device]
+_Key = tuple[_Kind, bool]  # and whether every rank has a part of these
 
 
 class Pairing:
@@ -67,7 +69,7 @@ class Pairing:
         parents = [*own.modules(), *source.modules()]
         self._branches = [(module._modules, name) for module in parents for name in module._modules]
         self._children = [table[name] for table, name in self._branches]
-        sorted_: tuple[dict[_Kind, _Group], dict[_Kind, _Group]] = {}, {}
+        sorted_: tuple[dict[_Key, _Group], dict[_Key, _Group]] = {}, {}
         for name, is_averaged in _names(own, with_buffers):
             mine, theirs = _table(own, name), _table(source, name)
             leaf = name.rpartition(".")[2]
@@ -77,7 +79,8 @@ class Pairing:
             kind = (tensors[0].dtype, tensors[0].device, tensors[1].dtype, tensors[1].device)
             is_float = tensors[0].is_floating_point() or tensors[0].is_complex()
             groups = sorted_[0 if is_averaged and is_float else 1]
-            groups.setdefault(kind, _Group(kind)).add(mine, theirs, leaf)
+            key = (kind, is_sharded(tensors[1]))
+            groups.setdefault(key, _Group(*key)).add(mine, theirs, leaf)
         self._averaged, self._copied = list(sorted_[0].values()), list(sorted_[1].values())
 
 
@@ -86,10 +89,11 @@ class _Moved(Exception):
 
 
 class _Group:
-    """Pairs of places whose tensors are of one kind."""
+    """Pairs of places whose tensors are of one kind. Of sharded ones it gives this rank's parts."""
 
-    def __init__(self, kind: _Kind) -> None:
+    def __init__(self, kind: _Kind, is_sharded: bool) -> None:
         self._kind = kind
+        self._is_sharded = is_sharded
         self._own: _Tables = []
         self._source: _Tables = []
         self._is_alike = kind[:2] == kind[2:]
@@ -106,6 +110,8 @@ class _Group:
             source = [table[name] for table, name in self._source]
         except KeyError:
             raise _Moved from None
+        if self._is_sharded:
+            own, source = [local(tensor) for tensor in own], [local(tensor) for tensor in source]
         mine, theirs = own[0], source[0]  # a model moves as a whole
         if theirs is None or (mine.dtype, mine.device, theirs.dtype, theirs.device) != self._kind:
             raise _Moved

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
+from trainwright.dist import failing_together
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
+from trainwright.runner.agreement import agree_on_stops
 from trainwright.runner.fast_dev_run import end_soon
 from trainwright.runner.places import placed
 from trainwright.runner.progress import live_progress
@@ -42,9 +44,10 @@ def scoped(runner: Any) -> Iterator[None]:
 @contextmanager
 def closing(runner: Any) -> Iterator[None]:
     """Writers and log file are closed when the work ends, whichever way; more work opens them again. What the hooks
-    cost is said before, where it was measured."""
+    cost is said before, where it was measured. What fails on one rank ends the work of all."""
     try:
-        yield
+        with failing_together() if runner.distributed else nullcontext():
+            yield
     finally:
         if runner.ctx.hooks.profile is not None and runner.rank == 0:
             runner.logger.info("%s", runner.ctx.hooks.profile.report())
@@ -66,7 +69,9 @@ def log_start(runner: Any) -> None:
         strategy.seed,
         strategy.work_dir,
     )
-    if runner.cfg.get("model_wrapper_cfg") is not None:
+    if runner.world_size > 1:
+        runner.logger.info("%d processes, %s", runner.world_size, type(strategy).__name__)
+    if runner.cfg.get("model_wrapper_cfg") is not None and not runner.distributed:
         runner.logger.info("model_wrapper_cfg has no effect with one process")
     for warning in runner._warnings:
         runner.logger.warning("%s", warning)
@@ -108,6 +113,7 @@ def prepare_training(runner: Any) -> None:
     """
     strategy, clock = runner.strategy, runner.ctx.clock
     runner.ctx.stop.clear()  # before any hook runs: one may ask for a stop in before_run
+    agree_on_stops(runner)
     build_training(runner)
     if runner.fast_dev_run:
         end_soon(runner)
@@ -198,9 +204,9 @@ def sigint_sets(stop: StopFlag) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: Any) -> None:
-        if stop.interrupts and not stop.returns:
+        if stop.wished or (stop.interrupts and not stop.returns):
             raise KeyboardInterrupt
-        stop.request("Ctrl-C", interrupts=True)
+        stop.wish("Ctrl-C")
 
     signal.signal(signal.SIGINT, handler)
     try:

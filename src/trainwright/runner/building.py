@@ -38,8 +38,8 @@ class BuildMixin(RunnerParts):
         return self.strategy.build_model(model)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Move ``model`` to its device; a wrapper is for several processes, and one process needs none."""
-        if model_wrapper_cfg is not None:
+        """Move ``model`` to its device and wrap it as the strategy does; one process needs no wrapper."""
+        if model_wrapper_cfg is not None and not self.strategy.distributed:
             self.logger.info("model_wrapper_cfg has no effect with one process")
         return self.strategy._wrap_model(model)
 

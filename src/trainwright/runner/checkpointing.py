@@ -10,6 +10,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
+from trainwright.dist import all_gather_object, from_main
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
@@ -46,6 +47,11 @@ class CheckpointMixin(FactsMixin, HookMixin):
         self.call_hook("after_save_checkpoint", path=path)
         return path
 
+    def _state_of(self, hook: Any) -> Any:
+        """The state of rank 0's hook; of one whose state differs between ranks, all of them."""
+        state = hook.state_dict()
+        return {"by_rank": all_gather_object(state)} if self.distributed and _is_per_rank(hook) else state
+
     def training_tree(
         self,
         save_optimizer: bool = True,
@@ -54,13 +60,14 @@ class CheckpointMixin(FactsMixin, HookMixin):
         histories: bool = True,
     ) -> dict[str, Any]:
         """What :meth:`save_checkpoint` writes; its tensors may be those that training works on. Without ``histories``
-        nothing of the message hub is in it."""
+        nothing of the message hub is in it. All ranks call this."""
         tree: dict[str, Any] = {"meta": self._meta(meta)}
         if histories:
             tree["message_hub"] = self.message_hub.state_dict()
         tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
-        tree["rng"] = [self.ctx.training_streams or rng.capture()]
-        tree["hooks"] = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()}
+        streams = self.ctx.training_streams or rng.capture()
+        tree["rng"] = all_gather_object(streams) if self.distributed else [streams]
+        tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
         loader, loop = self.train_dataloader, self._loops.get("train")
         if isinstance(loader, Stateful):
             tree["loader"] = loader.state_dict()
@@ -97,6 +104,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "trackers": self.visualizer.tracker_states() if hasattr(self.visualizer, "tracker_states") else {},
             "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
             "trainwright_version": __version__,
+            "world_size": self.world_size,
             "dataset_meta": plain_items(getattr(dataset, "metainfo", None) or {})[0],
         }
 
@@ -146,7 +154,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if isinstance(resume, str):
             self.resume(resume, trusted=trusted)
         elif resume:
-            path = load_from or self.checkpoints().latest()
+            latest = self.checkpoints().latest
+            path = load_from or (from_main(latest) if self.distributed else latest())
             if path is None:
                 self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
             else:
@@ -239,10 +248,16 @@ class CheckpointMixin(FactsMixin, HookMixin):
         saved_hooks = checkpoint.get("hooks", {})
         for name, hook in self._stateful_hooks().items():
             if name in saved_hooks and (hook.rewinds or not goes_back):
-                hook.load_state_dict(saved_hooks[name])
+                state = saved_hooks[name]
+                if _is_per_rank(hook) and "by_rank" in state:
+                    state = state["by_rank"][self.rank % len(state["by_rank"])]
+                hook.load_state_dict(state)
         streams = checkpoint.get("rng") or []
         # Put in place right before the loop starts: building and hooks may draw until then.
-        self._pending_streams = streams[self.strategy.rank] if self.strategy.rank < len(streams) else None
+        # A rank that was not there when they were saved has the streams of another, as it has that one's seed.
+        shared = not self.strategy.diff_rank_seed
+        rank = self.rank % len(streams) if shared and streams else self.rank
+        self._pending_streams = streams[rank] if rank < len(streams) else None
         if loop is None:
             return
         if isinstance(loop, TrainLoop):
@@ -279,3 +294,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         for loop in self._loops.values():  # validation may augment too, and has no state of its own in the checkpoint
             if isinstance(loop.dataloader, KeyedDataLoader):
                 loop.dataloader.reseed(before, seed)
+
+
+def _is_per_rank(hook: Any) -> bool:
+    return bool(getattr(type(hook), "state_is_per_rank", False))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainwright.dist import is_main_process
 from trainwright.engine import IterBasedTrainLoop, Phase
 from trainwright.io import atomic_write_text
 from trainwright.runner.builders import counts_epochs
@@ -150,16 +151,19 @@ class FactsMixin(RunnerParts):
     def dump_config(self) -> None:
         """Write the config to ``work_dir`` under its own name (``timestamp.py`` when it came from no file).
 
-        A runner that was made from objects, without a config, has nothing to write.
+        A runner that was made from objects, without a config, has nothing to write; of several ranks the first one
+        writes.
         """
-        if not len(self.cfg):
+        if not len(self.cfg) or not is_main_process():
             return
         name = f"{self.timestamp}.py" if self.cfg.filename is None else Path(self.cfg.filename).stem + ".py"
         atomic_write_text(os.path.join(self.work_dir, name), self.cfg.pretty_text)
         self.visualizer.add_config(self.cfg)
 
     def dump_test_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write the metrics of a test to ``log_dir/timestamp.json``."""
+        """Write the metrics of a test to ``log_dir/timestamp.json``, on rank 0."""
+        if not is_main_process():
+            return
         kept, dropped = plain_items(metrics)
         if dropped:
             self.logger.info("test metrics not written, because they are no plain data: %s", ", ".join(dropped))

@@ -20,9 +20,9 @@ from trainwright.runner.building import BuildMixin
 from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.runner.checks.keys import raw
 from trainwright.runner.places import placed
-from trainwright.runner.spec import ENV_CFG, RANDOMNESS
+from trainwright.runner.spec import ENV_CFG, RANDOMNESS, ddp_settings, default_strategy
 from trainwright.state import RunContext
-from trainwright.strategies import BaseStrategy
+from trainwright.strategies import BaseStrategy, DDPStrategy
 
 
 @RUNNERS.register_module()
@@ -51,7 +51,7 @@ class Runner(BuildMixin, CheckpointMixin):
         load_from: Checkpoint whose weights are loaded; with ``resume`` the whole training is taken up from it.
         resume: True takes up the training from ``load_from``, or from the latest checkpoint in ``work_dir`` if any.
         trust_checkpoint: Let the file of ``load_from`` or ``resume`` run code where it holds unknown objects.
-        launcher: How the processes were started.
+        launcher: How the processes were started: 'none' for one, 'pytorch' by torchrun.
         env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``.
         log_processor: Config of the log line. log_level: For the console and the log file.
         visualizer: A Visualizer or its config; by default scalars go to JSON lines.
@@ -60,8 +60,10 @@ class Runner(BuildMixin, CheckpointMixin):
             function of (seed, epoch, index), so that a resume is exact; False gives MMEngine's numbers.
         experiment_name: Default is the time stamp.
         cfg: The full config, for the record.
-        strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy. A built one brings its own work_dir,
-            experiment_name, launcher, env_cfg, randomness, log_level and auto_scale_lr, and those here are not used.
+        strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy; by default one device, and with a
+            launcher DDPStrategy, for which ``model_wrapper_cfg``, ``find_unused_parameters`` and ``sync_bn`` of ``cfg``
+            are read too. A built one brings its own work_dir, experiment_name, launcher, env_cfg, randomness, log_level
+            and auto_scale_lr, and those here are not used.
         compile: True or options of torch.compile; also read from ``cfg['compile']``.
         fast_dev_run: True or a number of batches: one epoch of 1 or so many, and a validation of as many; without
             checkpoints and trackers, in a temporary folder, so that nothing is kept.
@@ -170,7 +172,9 @@ class Runner(BuildMixin, CheckpointMixin):
             "log_kwargs": {"log_level": "INFO" if spec["log_level"] is None else spec["log_level"]},
             "auto_scale_lr": spec["auto_scale_lr"],
         }
-        cfg = {"type": "SingleDeviceStrategy", **(strategy or {})}
+        cfg = {"type": default_strategy(spec), **(strategy or {})}
+        if cfg["type"] in ("DDPStrategy", DDPStrategy):
+            cfg = {**ddp_settings(self.cfg), **cfg}
         return STRATEGIES.build(cfg, default_args=args)  # type: ignore[no-any-return]
 
     def _model_spec(self) -> Any:

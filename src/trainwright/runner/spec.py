@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trainwright.base.text import brief
@@ -68,7 +69,14 @@ KEYS: tuple[Key, ...] = (
     Key("default_scope", (str,), "mmengine", "names are looked up in this package's registries"),
     Key("randomness", (dict,), RANDOMNESS, "a seed is drawn"),
     Key("experiment_name", (str,), None, "the time stamp"),
-    Key("strategy", (dict,), None, "one device", "a strategy", {"type": "SingleDeviceStrategy"}),
+    Key(
+        "strategy",
+        (dict,),
+        None,
+        "one device, or DDPStrategy",
+        "a strategy",
+        {"type": "SingleDeviceStrategy"},
+    ),
     Key("compile", (bool, dict), None, "nothing is compiled", applies=False),
     Key("fast_dev_run", (bool, int), False, "the whole training"),
 )
@@ -78,6 +86,7 @@ NAMES = tuple(key.name for key in KEYS)
 SURGERY_KEYS = ("activation_checkpointing", "efficient_conv_bn_eval")
 OTHER_KEYS = (
     *("custom_imports", "runner_type", "model_wrapper_cfg", "vis_backends", "tta_model", "tta_pipeline"),
+    *("sync_bn", "find_unused_parameters"),
     *SURGERY_KEYS,
 )
 
@@ -97,6 +106,20 @@ def runner_defaults() -> dict[str, Any]:
     """What takes effect for each key that a config leaves out; None where that is nothing at all."""
     given = {key.name: key.default if key.applies is None else key.applies for key in KEYS}
     return {name: copy.deepcopy(value) for name, value in given.items() if value is not REQUIRED}
+
+
+def default_strategy(spec: Mapping[str, Any]) -> str:
+    """The strategy where none is named: one device, or with a launcher the whole model on every rank."""
+    return "SingleDeviceStrategy" if spec["launcher"] in (None, "none") else "DDPStrategy"
+
+
+def ddp_settings(cfg: Any) -> dict[str, Any]:
+    """Arguments of DDPStrategy in the places where MMEngine's configs have them."""
+    wrapper = cfg.get("model_wrapper_cfg")
+    if wrapper is None and cfg.get("find_unused_parameters"):
+        wrapper = {"find_unused_parameters": True}
+    settings = {"model_wrapper": wrapper, "sync_bn": cfg.get("sync_bn")}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def wrong_type(key: Key, value: Any) -> str:

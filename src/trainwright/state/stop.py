@@ -16,13 +16,16 @@ class StopAt(enum.IntEnum):
 class StopFlag:
     """Set by hooks, loops and signal handlers; setting it does nothing else, so a handler may."""
 
-    __slots__ = ("_raises", "at", "interrupts", "may_interrupt", "reason")
+    __slots__ = ("_raises", "at", "interrupts", "is_agreed", "may_interrupt", "reason", "wished")
 
     def __init__(self) -> None:
         self.at: StopAt | None = None
         self.reason: str = ""
         self.interrupts = False
         self._raises = False
+        # Ranks may be asked at different moments: somebody brings the wish of one to all of them, and requests then.
+        self.is_agreed = False
+        self.wished = ""
         # Whether the state between two iterations can be saved whole: not while gradients are being accumulated.
         self.may_interrupt: Callable[[], bool] | None = None
 
@@ -33,15 +36,24 @@ class StopFlag:
 
         ``interrupts`` says that the run is to be saved where it stands and gone on with later: its epoch stays open.
         With ``returns`` too it ends as after a planned end, without Interrupted, unless somebody else interrupts it.
+        Several ranks must all call this in the same iteration; one alone calls :meth:`wish`.
         """
         if self.at is None or at < self.at:
             self.at, self.reason = at, reason
         self.interrupts |= interrupts
         self._raises |= interrupts and not returns
 
+    def wish(self, reason: str) -> None:
+        """Ask for a stop that saves, from one rank alone and at any moment, as a signal does: the ranks agree on the
+        iteration. In one process this is a request for the next boundary."""
+        if self.is_agreed:
+            self.wished = reason
+        else:
+            self.request(reason, interrupts=True)
+
     def clear(self) -> None:
         """Forget the request, for a run that goes on."""
-        self.at, self.reason, self.interrupts, self._raises = None, "", False, False
+        self.at, self.reason, self.interrupts, self._raises, self.wished = None, "", False, False, ""
 
     @property
     def requested(self) -> bool:

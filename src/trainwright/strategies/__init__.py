@@ -1,7 +1,20 @@
 """Strategies: the only code that knows how parameters are placed."""
 
+from trainwright.dist import check_launcher
 from trainwright.strategies.base import BaseStrategy
-from trainwright.strategies.environment import Environment, Randomness, check_launcher
+from trainwright.strategies.ddp import DDPStrategy
+from trainwright.strategies.environment import Environment, Randomness
+from trainwright.strategies.fsdp import FSDPStrategy
+from trainwright.strategies.ranks import RanksStrategy
 from trainwright.strategies.single import SingleDeviceStrategy
 
-__all__ = ["BaseStrategy", "Environment", "Randomness", "SingleDeviceStrategy", "check_launcher"]
+__all__ = [
+    "BaseStrategy",
+    "DDPStrategy",
+    "Environment",
+    "FSDPStrategy",
+    "Randomness",
+    "RanksStrategy",
+    "SingleDeviceStrategy",
+    "check_launcher",
+]

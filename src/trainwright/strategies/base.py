@@ -23,7 +23,7 @@ from trainwright.data.prefetch import batches_ahead
 from trainwright.io import writable_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
-from trainwright.strategies.environment import Randomness, set_randomness, setup_environment
+from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
 from trainwright.strategies.schedulers import Schedulers, load_states, make_optim_wrapper, make_schedulers
 from trainwright.strategies.surgery import compile_method
 
@@ -62,7 +62,7 @@ class BaseStrategy(ABC):
         self.set_randomness(**self._randomness)
         self._timestamp = self._claim_log_dir(experiment_name)
         self._log_dir = os.path.join(self._work_dir, self._timestamp)
-        self._experiment_name = _named(experiment_name, self._timestamp)
+        self._experiment_name = run_name(experiment_name, self._timestamp)
         self.logger = self.build_logger(**(log_kwargs or {}))
         self._auto_scale_lr = auto_scale_lr
         self.dispatch_kwargs: dict[str, Any] = {}
@@ -74,7 +74,7 @@ class BaseStrategy(ABC):
         stamp = [self.environment.timestamp]
         if self.rank == 0:
             taken = 0
-            while not _claimed(os.path.join(self._work_dir, stamp[0]), _named(experiment_name, stamp[0])):
+            while not claimed(os.path.join(self._work_dir, stamp[0]), run_name(experiment_name, stamp[0])):
                 taken += 1
                 stamp[0] = f"{self.environment.timestamp}_{taken}"
         dist.broadcast_object_list(stamp)
@@ -213,7 +213,7 @@ class BaseStrategy(ABC):
 
     def attach_optim_wrapper(self, optim_wrapper: Any) -> BaseOptimWrapper:
         """Build the wrapper for the placed model and give it this strategy's gradient functions."""
-        self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.model)
+        self.optim_wrapper = self.build_optim_wrapper(optim_wrapper, self.unwrapped_model)
         return self.optim_wrapper
 
     def scale_lr(self) -> None:
@@ -299,6 +299,10 @@ class BaseStrategy(ABC):
         losses = model._run_forward(model.data_preprocessor(data, False), mode="loss")
         return model.parse_losses(losses)[1]  # type: ignore[no-any-return]
 
+    def trainable_changed(self) -> None:
+        """To be called where parameters begin or cease to require gradients; here nobody has to know."""
+        return
+
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
         """Within it gradients are (``on``) or are not exchanged between ranks; nothing to do in one process."""
         return nullcontext()
@@ -361,7 +365,8 @@ class BaseStrategy(ABC):
         if isinstance(resume, str):
             return self.resume(resume)
         if resume:
-            path = load_from or CheckpointManager(self.work_dir).latest()
+            latest = CheckpointManager(self.work_dir).latest
+            path = load_from or (dist.from_main(latest) if self.distributed else latest())
             return None if path is None else self.resume(path)
         return None if load_from is None else self.load_checkpoint(load_from)
 
@@ -493,21 +498,8 @@ class BaseStrategy(ABC):
         return read_checkpoint(filename, map_location, trusted)
 
     def write_tree(self, filename: str, tree: dict[str, Any]) -> None:
-        """Publish a state tree; here as a single file, written by rank 0."""
-        if self.rank == 0:
+        """Publish a state tree; here as a single file, written by rank 0. Its error is raised on all ranks."""
+        if self.distributed:
+            dist.from_main(lambda: write_file(filename, tree))
+        elif self.rank == 0:
             write_file(filename, tree)
-
-
-def _named(experiment_name: str | None, stamp: str) -> str:
-    return stamp if experiment_name is None else f"{experiment_name}_{stamp}"
-
-
-def _claimed(folder: str, logger_name: str) -> bool:
-    """Make ``folder`` unless it, or a logger of that name, is there."""
-    if MMLogger.check_instance_created(logger_name):
-        return False
-    try:
-        os.mkdir(folder)
-    except FileExistsError:
-        return False
-    return True

@@ -13,10 +13,9 @@ import torch
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
+from trainwright.base.logs import MMLogger
 from trainwright.base.text import did_you_mean
 from trainwright.state import rng
-
-LAUNCHERS = ("none",)
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,6 @@ class Randomness:
         return settings
 
 
-def check_launcher(launcher: str) -> None:
-    """Raise ConfigError for a launcher that this build does not have."""
-    if launcher not in LAUNCHERS:
-        raise ConfigError(
-            f"launcher {launcher!r} is not available; available: {', '.join(map(repr, LAUNCHERS))}."
-            f"{did_you_mean(launcher, LAUNCHERS)} This version trains in one process: leave the launcher out."
-        )
-
-
 def setup_environment(
     launcher: str = "none",
     cudnn_benchmark: bool = False,
@@ -79,13 +69,15 @@ def setup_environment(
     """Set multiprocessing, limits and cuDNN, and return the facts of this process.
 
     ``mp_cfg`` takes ``mp_start_method`` ('fork', 'spawn', 'forkserver') and ``opencv_num_threads``; ``dist_cfg`` is
-    for launchers that start a process group; ``resource_limit`` is the wished soft limit of open files.
+    for launchers that start a process group, see ``dist.init_dist``; ``resource_limit`` is the wished soft limit of
+    open files.
     """
-    check_launcher(launcher)
+    dist.check_launcher(launcher)
     if cudnn_benchmark:
         torch.backends.cudnn.benchmark = True
     _setup_multiprocessing(**(mp_cfg or {}))
     _raise_file_limit(resource_limit)
+    dist.init_dist(launcher, **(dist_cfg or {}))
     rank, world_size = dist.get_dist_info()
     stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     return Environment(launcher, launcher != "none", rank, world_size, stamp)
@@ -118,3 +110,19 @@ def set_randomness(settings: Randomness, rank: int) -> int:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     return seed
+
+
+def run_name(experiment_name: str | None, stamp: str) -> str:
+    """The given name with the time stamp, or the time stamp alone."""
+    return stamp if experiment_name is None else f"{experiment_name}_{stamp}"
+
+
+def claimed(folder: str, logger_name: str) -> bool:
+    """Make ``folder`` unless it, or a logger of that name, is there."""
+    if MMLogger.check_instance_created(logger_name):
+        return False
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from trainwright.base.errors import ConfigError
 from trainwright.registry import STRATEGIES
 from trainwright.strategies.base import BaseStrategy
 
@@ -30,4 +31,9 @@ class SingleDeviceStrategy(BaseStrategy):
         return self._device
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
+        if self.distributed and self.world_size > 1:
+            raise ConfigError(
+                f"launcher={self.launcher!r} started {self.world_size} processes, and SingleDeviceStrategy would train "
+                "a model of its own in each: leave the strategy out (DDPStrategy), or name DDPStrategy or FSDPStrategy."
+            )
         return model.to(self.device)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -20,7 +22,9 @@ R = TypeVar("R")
 def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: float = 60.0) -> list[R]:
     """``func(*args)`` in `world_size` processes that form a gloo group; what each returned, in rank order.
 
-    An error in a rank is raised here, with its rank and traceback, after the others have been ended.
+    Results may hold tensors; they are copied. An error is raised here as an AssertionError, with the rank that failed
+    first, its traceback, and the last lines of the others that failed with it; all processes have ended then. Nobody
+    waits longer than `timeout_s` for a result.
     """
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +42,7 @@ def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: fl
             return _collect(pipes, timeout_s)
         finally:
             for process in processes:
-                process.join(5)
+                process.join(2)
                 if process.is_alive():
                     process.kill()
                     process.join()
@@ -50,20 +54,28 @@ def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: fl
 def _collect(pipes: list[Connection], timeout_s: float) -> list[Any]:
     results: list[Any] = [None] * len(pipes)
     waiting = list(pipes)
+    failures: list[tuple[float, int, str]] = []
     while waiting:
         ready = wait(waiting, timeout_s)
+        if not ready and failures:
+            break
         if not ready:
             raise TimeoutError(f"ranks {[pipes.index(p) for p in waiting]} gave no result within {timeout_s} s")
         for pipe in ready:
             assert isinstance(pipe, Connection)
             rank = pipes.index(pipe)
             try:
-                error, results[rank] = pipe.recv()
+                failed_at, error, results[rank] = pipe.recv()
             except EOFError:
-                raise RuntimeError(f"rank {rank} ended without a result") from None
-            if error:
-                raise AssertionError(f"rank {rank} failed:\n{error}")
+                failed_at, error = time.monotonic(), "it ended without a result"
             waiting.remove(pipe)
+            if error:
+                failures.append((failed_at, rank, error))
+                timeout_s = min(timeout_s, 1.0)  # the others may have failed before, or do so because of it
+    if failures:
+        (_, rank, error), *others = sorted(failures)
+        also = "".join(f"\nrank {n} after it: {text.strip().splitlines()[-1]}" for _, n, text in others)
+        raise AssertionError(f"rank {rank} failed:\n{error}{also}")
     return results
 
 
@@ -76,10 +88,11 @@ def _rank_main(
         torch_dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world_size)
         # A rank that has nothing to do with the others could be gone before they have connected to it.
         torch_dist.barrier()
-        sender.send(("", func(*args)))
+        # Pickled here: torch's own way of sending a tensor needs this process to live on.
+        sender.send_bytes(pickle.dumps((0.0, "", func(*args))))
         torch_dist.destroy_process_group()
     except BaseException:  # noqa: BLE001 - handed to the parent, which raises it
-        sender.send((traceback.format_exc(), None))
+        sender.send((time.monotonic(), traceback.format_exc(), None))
     finally:
         sender.close()
         os._exit(0)  # neither pytest's nor the parent's exit handlers

@@ -1,6 +1,7 @@
 """What a run writes down for people to look at: scalars, its config, pictures, curves."""
 
 from trainwright.visualization.curves import Curves, draw_curves, read_curves
+from trainwright.visualization.scalars import Scalars, read_run, read_scalars
 from trainwright.visualization.trackers import (
     AimVisBackend,
     ClearMLVisBackend,
@@ -23,10 +24,13 @@ __all__ = [
     "LocalVisBackend",
     "MLflowVisBackend",
     "NeptuneVisBackend",
+    "Scalars",
     "SwanLabVisBackend",
     "TensorboardVisBackend",
     "Visualizer",
     "WandbVisBackend",
     "draw_curves",
     "read_curves",
+    "read_run",
+    "read_scalars",
 ]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainwright.base.optional import require
+from trainwright.visualization.scalars import BOOKKEEPING, is_rate, read_scalars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Eight hues that stay apart for colour-blind readers and in grey print (Okabe and Ito, 2008); black comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
-NOT_METRICS = {"step", "iter", "epoch", "time", "data_time", "memory", "eta"}
 LESS_IS_BETTER = re.compile(r"loss|err|bits|bpb|bpc|perplexity|ppl|mae|mse|rmse|nll|entropy|distance|fid|wer|cer", re.I)
 MANY_POINTS = 150
 
@@ -29,11 +28,10 @@ class Series:
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
 
-    def cut(self, start: float) -> None:
-        """Drop everything from iteration ``start`` on."""
-        while self.x and self.x[-1] >= start:
-            self.x.pop()
-            self.y.pop()
+    def add(self, x: float, y: float) -> None:
+        """Append a point."""
+        self.x.append(x)
+        self.y.append(y)
 
     def best(self, less: bool) -> tuple[float, float] | None:
         """(iteration, value) of the lowest or the highest finite value, the first of equals."""
@@ -49,89 +47,27 @@ class Curves:
     val_losses: dict[str, Series] = field(default_factory=dict)
     rates: dict[str, Series] = field(default_factory=dict)
     metrics: dict[str, Series] = field(default_factory=dict)
-
-    def panels(self) -> list[dict[str, Series]]:
-        """All groups."""
-        return [self.losses, self.val_losses, self.rates, self.metrics]
-
-    def cut(self, start: float) -> None:
-        """Drop everything from iteration ``start`` on, in every group."""
-        for group in self.panels():
-            for series in group.values():
-                series.cut(start)
-
-
-class _Reader:
-    """Sorts lines; knows the last iteration, and where each epoch ended."""
-
-    def __init__(self) -> None:
-        self.curves = Curves()
-        self.last = 0.0
-        self.epoch_end: dict[float, float] = {}
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        numbers = {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-        is_train = line["phase"] == "train" if "phase" in line else any(_is_rate(name) for name in numbers)
-        if is_train:
-            self.add_train(numbers)
-        else:
-            self.add_val(numbers)
-
-    def add_train(self, numbers: dict[str, float]) -> None:
-        x = numbers.get("iter", numbers.get("step", self.last + 1))
-        if x <= self.last:  # the run went back, or another one began: what it overwrites is history
-            self.curves.cut(x)
-        self.last = x
-        if "epoch" in numbers:
-            self.epoch_end[numbers["epoch"]] = x
-        for name, value in numbers.items():
-            if _is_rate(name):
-                _append(self.curves.rates, name, x, value)
-            elif "loss" in name:
-                _append(self.curves.losses, name, x, value)
-
-    def add_val(self, numbers: dict[str, float]) -> None:
-        # MMEngine's files give only the epoch here, as "step".
-        step = numbers.get("step", self.last)
-        x = numbers.get("iter", self.epoch_end.get(step, step) if self.epoch_end else step)
-        for name, value in numbers.items():
-            if name not in NOT_METRICS:
-                _append(self.curves.val_losses if "loss" in name else self.curves.metrics, name, x, value)
-
-
-def _is_rate(name: str) -> bool:
-    return name in ("lr", "base_lr") or name.endswith((".lr", ".base_lr"))
-
-
-def _append(group: dict[str, Series], name: str, x: float, y: float) -> None:
-    series = group.setdefault(name, Series())
-    series.cut(x)
-    series.x.append(x)
-    series.y.append(y)
+    resumed_at: list[float] = field(default_factory=list)
 
 
 def read_curves(scalars: str | Path | Iterable[str | Path]) -> Curves:
-    """Read one scalar file, or those of a run and its resumptions in order.
-
-    Where the iteration goes back, the points it overwrites are dropped. A line that is no JSON object (the last one of
-    a killed run) is skipped.
-    """
-    reader = _Reader()
-    for file in [scalars] if isinstance(scalars, (str, Path)) else scalars:
-        with Path(file).open(encoding="utf-8") as lines:
-            for text in lines:
-                line = _parse(text)
-                if line is not None:
-                    reader.add(line)
-    return reader.curves
+    """Read one scalar file, or those of a run and its resumptions in order (``read_scalars`` says what counts)."""
+    found = read_scalars(scalars)
+    curves = Curves(resumed_at=[float(at) for at in found.resumed_at])
+    for line in found.lines:
+        for name, value in line.numbers().items():
+            group = _group(curves, name, line.is_train)
+            if group is not None and not isinstance(value, bool):
+                group.setdefault(name, Series()).add(float(line.iteration), float(value))
+    return curves
 
 
-def _parse(text: str) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except ValueError:
+def _group(curves: Curves, name: str, is_train: bool) -> dict[str, Series] | None:
+    if is_train:
+        return curves.rates if is_rate(name) else curves.losses if "loss" in name else None
+    if name in BOOKKEEPING or name.endswith(("/time", "/data_time")):
         return None
-    return line if isinstance(line, dict) else None
+    return curves.val_losses if "loss" in name else curves.metrics
 
 
 def draw_curves(

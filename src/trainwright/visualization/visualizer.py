@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from trainwright.base.instances import ManagerMixin
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.dist import is_main_process
+from trainwright.io import atomic_write_text
 from trainwright.registry import VISBACKENDS, VISUALIZERS
 from trainwright.visualization.drawing import Drawing
 from trainwright.visualization.guard import WriterGuard
+from trainwright.visualization.scalars import RESUMED, Cut
+from trainwright.visualization.trackers.base import Tracker
 from trainwright.visualization.vis_backend import BaseVisBackend, LocalVisBackend
 from trainwright.visualization.window import Window
 
@@ -60,6 +64,7 @@ class Visualizer(Drawing, ManagerMixin):
         self._dataset_meta: dict[str, Any] | None = None
         self._vis_backends: dict[str, BaseVisBackend] = {}
         self._guards: dict[str, WriterGuard] = {}
+        self._configs: dict[str, Callable[[], None]] = {}
         self.writer_timeout_s = writer_timeout_s
         self.fig_show_cfg = {"frameon": False} if fig_show_cfg is None else fig_show_cfg
         self._window: Window | None = None
@@ -126,8 +131,16 @@ class Visualizer(Drawing, ManagerMixin):
         return self._window.show(image, win_name, wait_time, continue_key, backend)
 
     def add_config(self, config: Any, **kwargs: Any) -> None:
-        """Write the config of the run."""
-        self._each("add_config", config, **kwargs)
+        """Write the config of the run. To trackers it goes with the first thing that is written: until then nobody
+        knows whether this goes on with a run that they have."""
+        if not is_main_process():
+            return
+        for name, backend in self._vis_backends.items():
+            call = partial(backend.add_config, config, **kwargs)
+            if isinstance(backend, Tracker):
+                self._configs[name] = call
+            else:
+                self._one(name, backend, "add_config", call)
 
     def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
         """Write, or watch, the model; ``data_batch`` is one that it takes."""
@@ -170,10 +183,57 @@ class Visualizer(Drawing, ManagerMixin):
         if not is_main_process():
             return
         for name, backend in self._vis_backends.items():
-            call = partial(getattr(backend, what), *args, **kwargs)
-            if isinstance(backend, LocalVisBackend):
-                call()
-                continue
-            if name not in self._guards:
-                self._guards[name] = WriterGuard(name, self.writer_timeout_s)
-            self._guards[name].call(what, call)
+            if name in self._configs and what != "close":
+                self._one(name, backend, "add_config", self._configs.pop(name))
+            self._one(name, backend, what, partial(getattr(backend, what), *args, **kwargs))
+
+    def _one(self, name: str, backend: BaseVisBackend, what: str, call: Callable[[], None]) -> None:
+        if isinstance(backend, LocalVisBackend):
+            call()
+            return
+        if name not in self._guards:
+            self._guards[name] = WriterGuard(name, self.writer_timeout_s)
+        self._guards[name].call(what, call)
+
+    # -- a run that is taken up again ----------------------------------------------------------------------------------
+
+    def tracker_states(self) -> dict[str, Any]:
+        """What a checkpoint keeps of each tracker, so that a resumed run goes on with the same run of it."""
+        states: dict[str, Any] = {}
+        if not is_main_process():
+            return states
+
+        def ask(name: str, tracker: Tracker) -> None:
+            states[name] = tracker.run_state()
+
+        for name, backend in self._vis_backends.items():
+            if isinstance(backend, Tracker):
+                self._one(name, backend, "run_state", partial(ask, name, backend))
+        return {name: state for name, state in states.items() if state is not None}
+
+    def go_on(
+        self, states: Mapping[str, Any], iteration: int, val_due: bool, work_dir: str, parts: Sequence[str]
+    ) -> None:
+        """Training is taken up after ``iteration``: what was written for later ones, and with ``val_due`` by the
+        validation at it, is cut, as far as a tracker can.
+
+        ``parts`` are the log folders so far, below ``work_dir``. When this visualizer's own is among them training went
+        back in time; else it was resumed. Trackers go on with the run of ``states`` when a part is there; a training
+        that is resumed in another work folder is another run.
+        """
+        if not is_main_process():
+            return
+        local = next((it for it in self._vis_backends.values() if isinstance(it, LocalVisBackend)), None)
+        own = None if local is None or local.save_dir is None else local.folder
+        folders = [Path(work_dir) / part / "vis_data" for part in parts]
+        found = [folder for folder in folders if folder.is_dir()]
+        if not found:
+            return
+        if own is not None and own.resolve() not in [folder.resolve() for folder in found]:
+            text = json.dumps({"iter": iteration, "val_due": val_due, "parts": list(parts)})
+            own.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(own / RESUMED, text + "\n")
+        cut = Cut.of([folder / "scalars.json" for folder in found], iteration, val_due)
+        for name, backend in self._vis_backends.items():
+            if isinstance(backend, Tracker) and name in states:
+                self._one(name, backend, "take_up", partial(backend.take_up, states[name], cut))

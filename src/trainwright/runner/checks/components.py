@@ -15,6 +15,7 @@ from trainwright.registry import Registry
 from trainwright.runner.builders import counts_epochs
 from trainwright.runner.checks.problem import Where
 from trainwright.runner.checks.resolve import resolve
+from trainwright.runner.spec import default_strategy
 
 Spec = Mapping[str, Any]
 _STRATEGY_ARGS = ("work_dir", "experiment_name", "env_kwargs", "log_kwargs", "auto_scale_lr")
@@ -72,7 +73,7 @@ def _components(spec: Spec) -> Iterator[Component]:
     yield Component(("log_processor",), spec["log_processor"], registry.LOG_PROCESSORS, default="LogProcessor")
     visualizer = spec["visualizer"]
     yield Component(("visualizer",), visualizer, registry.VISUALIZERS, ("name", "save_dir"), "Visualizer")
-    yield Component(("strategy",), spec["strategy"], registry.STRATEGIES, _STRATEGY_ARGS, "SingleDeviceStrategy")
+    yield Component(("strategy",), spec["strategy"], registry.STRATEGIES, _STRATEGY_ARGS, default_strategy(spec))
 
 
 def numbered(where: Where, value: Any) -> Iterator[tuple[Where, Any]]:

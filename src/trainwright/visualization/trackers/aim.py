@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from trainwright.visualization.trackers.base import Tracker, as_dict, as_picture
 
 @VISBACKENDS.register_module()
 class AimVisBackend(Tracker):
-    """A run of Aim, in the repository of the working folder unless ``init_kwargs`` names another.
+    """A run of Aim, in the repository of the working folder unless ``init_kwargs`` names another. What is written again
+    at the same step replaces what was there.
 
     Args:
         save_dir: its last two folders name the experiment.
@@ -21,6 +23,7 @@ class AimVisBackend(Tracker):
 
     package = "aim"
     needs_folder = False
+    cuts = "written over"
 
     def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:
         super().__init__(save_dir)
@@ -56,3 +59,15 @@ class AimVisBackend(Tracker):
     def _close(self) -> None:
         self._init_kwargs["run_hash"] = self._aim_run.hash  # what is written after this goes on with the same run
         self._aim_run.close()
+
+    def _identity(self) -> dict[str, Any] | None:
+        run_hash = self._aim_run.hash if self._env_initialized else self._init_kwargs.get("run_hash")
+        return None if run_hash is None else {"run_hash": run_hash}
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        self._init_kwargs.setdefault("run_hash", state["run_hash"])
+
+    def discard(self, state: Mapping[str, Any]) -> bool:
+        """Delete the run."""
+        repository = self.import_package().Repo.from_path(self._init_kwargs.get("repo") or ".")
+        return bool(repository.delete_run(state["run_hash"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -13,7 +15,9 @@ import numpy as np
 import torch
 
 from trainwright.base.errors import ConfigTypeError
+from trainwright.base.logs import print_log
 from trainwright.base.optional import require
+from trainwright.visualization.scalars import Cut
 from trainwright.visualization.vis_backend import BaseVisBackend
 
 Suffixes = str | tuple[str, ...] | list[str]
@@ -24,11 +28,13 @@ class Tracker(BaseVisBackend):
 
     A subclass names its ``package``, opens its run in ``_init_env``, and writes numbers in ``log_numbers``. That the
     package is not installed is an error when the backend is made, not when training has begun. After ``close``, writing
-    again goes on with the same run.
+    again goes on with the same run. So does another process: ``run_state`` gives plain data, which is saved with each
+    checkpoint, and ``take_up`` gets it when the checkpoint is resumed. ``cuts`` says how far points can be taken out.
     """
 
     package: ClassVar[str]
     extra: ClassVar[str | None] = None
+    cuts: ClassVar[str | None] = None
 
     def __init__(self, save_dir: str | None) -> None:
         super().__init__(save_dir)
@@ -84,6 +90,48 @@ class Tracker(BaseVisBackend):
     def _close(self) -> None:
         """Let go of the run."""
 
+    # -- the same run in another process -------------------------------------------------------------------------------
+
+    def run_state(self) -> dict[str, Any] | None:
+        """What another process needs to go on with this run; None as long as there is none."""
+        identity = self._identity()
+        if identity is None or self._save_dir is None:
+            return identity
+        folder = Path(self._save_dir)
+        return {**identity, "folder": os.path.relpath(folder, folder.parent.parent)}
+
+    def take_up(self, state: Mapping[str, Any], cut: Cut | None = None) -> None:
+        """Go on with the run of ``state``, without the points that ``cut`` drops, as far as the tracker can take points
+        out. While the run is open this goes back in time.
+        """
+        if not self._env_initialized:
+            if self._save_dir is not None and "folder" in state:
+                self._save_dir = str(Path(self._save_dir).parent.parent / state["folder"])
+            self._go_on(state)
+        if cut is None:
+            return
+        if cut.dropped and self.cuts is None:
+            print_log(
+                f"{type(self).__name__} goes on from iteration {cut.iteration}, and cannot take out the points that it "
+                "has after it.",
+                "current",
+            )
+        self._cut(state, cut)
+
+    def discard(self, state: Mapping[str, Any]) -> bool:
+        """Delete the run of ``state``; whether that could be done."""
+        return False
+
+    def _identity(self) -> dict[str, Any] | None:
+        """What names the run to the tracker; None as long as there is none."""
+        return {} if self._env_initialized else None
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        """Open the run of ``state`` next time, not a new one."""
+
+    def _cut(self, state: Mapping[str, Any], cut: Cut) -> None:
+        """Take out the points that ``cut`` drops."""
+
 
 def as_number(value: Any) -> float | int | None:
     """The number in ``value``, also in a tensor or an array of one element; None when there is none."""
@@ -94,6 +142,11 @@ def as_number(value: Any) -> float | int | None:
         number = value.item() if n_elements == 1 else None
         return number if isinstance(number, (int, float)) else None
     return None
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    """``numbers`` without NaN and infinities, for a tracker that would write something else in their place."""
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def as_picture(name: str, image: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from trainwright.visualization.trackers.base import (
     as_picture,
     as_plain,
     files_with_suffix,
+    finite,
 )
 
 
 @VISBACKENDS.register_module()
 class ClearMLVisBackend(Tracker):
-    """A task of ClearML.
+    """A task of ClearML, which would show 0 for NaN and infinities: those are left to the JSON lines.
 
     Args:
         save_dir: not used.
@@ -39,6 +41,7 @@ class ClearMLVisBackend(Tracker):
         self._init_kwargs = dict(init_kwargs or {})
         self._artifact_suffix = artifact_suffix
         self._work_dir: str | None = None
+        self._goes_on: str | None = None
 
     def _init_env(self) -> None:
         self._clearml: Any = self.import_package()
@@ -63,13 +66,22 @@ class ClearMLVisBackend(Tracker):
 
     def log_numbers(self, numbers: dict[str, float], step: int) -> None:
         """One point of one curve each."""
-        for name, value in numbers.items():
+        for name, value in finite(numbers).items():
             self._logger.report_scalar(title=name, series=name, value=value, iteration=step)
 
     def _close(self) -> None:
         if self._work_dir is not None and Path(self._work_dir).is_dir():
             for file in files_with_suffix(Path(self._work_dir), self._artifact_suffix, recursive=False):
                 self._task.upload_artifact(file.name, str(file))
-        # What is written after this goes on with the same task.
-        self._init_kwargs["continue_last_task"] = self._task.id
+        self._go_on({"id": self._task.id})
         self._task.close()
+
+    def _identity(self) -> dict[str, Any] | None:
+        if self._env_initialized:
+            return {"id": self._task.id}
+        return {"id": self._goes_on} if self._goes_on else None
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        # 0: the steps are ours; by default those of the task so far would be added to them.
+        self._goes_on = state["id"]
+        self._init_kwargs |= {"reuse_last_task_id": self._goes_on, "continue_last_task": 0}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainwright.io import atomic_write_text
 from trainwright.registry import VISBACKENDS
+from trainwright.visualization.scalars import Cut
 from trainwright.visualization.trackers.base import (
     Suffixes,
     Tracker,
@@ -29,6 +33,7 @@ class DVCLiveVisBackend(Tracker):
     """
 
     package = "dvclive"
+    cuts = "taken out"
 
     def __init__(
         self,
@@ -75,6 +80,29 @@ class DVCLiveVisBackend(Tracker):
                     self._dvclive.log_artifact(str(file))
         self._init_kwargs["resume"] = True  # what is written after this is appended
         self._dvclive.end()
+
+    def _identity(self) -> dict[str, Any] | None:
+        return {} if self._env_initialized or self._init_kwargs.get("resume") else None
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        self._init_kwargs["resume"] = True
+
+    def _cut(self, state: Mapping[str, Any], cut: Cut) -> None:
+        folder = Path(self._init_kwargs.get("dir") or str(self._save_dir)) / "plots" / "metrics"
+        for name in cut.dropped:
+            file = folder / f"{name}.tsv"
+            if file.is_file():
+                head, *rows = file.read_text(encoding="utf-8").splitlines()
+                names = head.split("\t")
+                at = names.index("step")
+                cells = [row.split("\t") for row in rows]
+                kept = ["\t".join(row) for row in cells if not cut.drops(name, int(row[at]), float(row[1 - at]))]
+                atomic_write_text(file, "\n".join([head, *kept]) + "\n")
+
+    def discard(self, state: Mapping[str, Any]) -> bool:
+        """Delete its files."""
+        shutil.rmtree(str(self._save_dir), ignore_errors=True)
+        return True
 
 
 def _in_dvc_repository() -> bool:

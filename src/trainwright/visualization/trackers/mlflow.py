@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from trainwright.base.logs import print_log
 from trainwright.registry import VISBACKENDS
+from trainwright.visualization.scalars import Cut
 from trainwright.visualization.trackers.base import Suffixes, Tracker, as_dict, as_picture, files_with_suffix, flatten
+
+_MOST_AT_ONCE = 100
 
 
 @VISBACKENDS.register_module()
 class MLflowVisBackend(Tracker):
-    """A run of MLflow; the one that is active where this object is made, or a new one.
+    """A run of MLflow; the one that is active where this object is made, or a new one. Characters that MLflow takes in
+    no name become "_". Where points were to be cut, which it cannot, the tag ``cut_after`` has the iterations.
 
     Args:
         save_dir: where the store is, unless there is a ``tracking_uri``: ``mlflow.db``, and ``mlartifacts`` for files.
@@ -29,6 +35,7 @@ class MLflowVisBackend(Tracker):
     """
 
     package = "mlflow"
+    cuts = "marked by a tag"
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class MLflowVisBackend(Tracker):
         active = None if loaded is None else loaded.active_run()
         self._run_id = None if active is None else active.info.run_id
         self._is_guest = active is not None
+        self._goes_on = False
 
     def _init_env(self) -> None:
         mlflow: Any = self.import_package()
@@ -68,14 +76,17 @@ class MLflowVisBackend(Tracker):
         if self._tags is not None:
             mlflow.set_tags(self._tags)
         if self._params is not None:
-            mlflow.log_params(self._params)
+            self._log_params(self._params)
 
     def _start_run(self, mlflow: Any) -> None:
         files = self._artifact_location
         if self._tracking_uri is None:
             folder = Path(self.make_folder()).absolute()
-            mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+            store = f"sqlite:///{folder / 'mlflow.db'}"
+            mlflow.set_tracking_uri(store)
             files = files or (folder / "mlartifacts").as_uri()
+            if not (folder / "mlflow.db").exists():  # else the files of "Default" would go to the working folder
+                import_module("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore(store, files)
         else:
             print_log(f"MLflow writes to {self._tracking_uri}, which must be up.", "current")
             mlflow.set_tracking_uri(self._tracking_uri)
@@ -95,8 +106,15 @@ class MLflowVisBackend(Tracker):
         tree = as_dict(config)
         self._work_dir = tree.get("work_dir")
         keys = self._tracked_config_keys
-        self._mlflow.log_params(flatten(tree if keys is None else {key: tree[key] for key in keys}))
+        self._log_params(flatten(tree if keys is None else {key: tree[key] for key in keys}))
         self._mlflow.log_text(config.pretty_text, "config.py")
+
+    def _log_params(self, params: Mapping[str, Any]) -> None:
+        """Those that are new: a run that is continued has its own, and MLflow changes none."""
+        there = self._mlflow.get_run(self._run_id).data.params if self._goes_on else {}
+        new = [(name, value) for name, value in _named(params).items() if name not in there]
+        for start in range(0, len(new), _MOST_AT_ONCE):
+            self._mlflow.log_params(dict(new[start : start + _MOST_AT_ONCE]))
 
     def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
         """Write a picture as ``{name}_{step}.png``."""
@@ -105,7 +123,7 @@ class MLflowVisBackend(Tracker):
 
     def log_numbers(self, numbers: dict[str, float], step: int) -> None:
         """All of them in one call."""
-        self._mlflow.log_metrics(numbers, step)
+        self._mlflow.log_metrics(_named(numbers), step)
 
     def _close(self) -> None:
         if self._work_dir is not None:
@@ -114,4 +132,29 @@ class MLflowVisBackend(Tracker):
                 if own not in file.parents:
                     self._mlflow.log_artifact(str(file), str(file.parent.relative_to(top)).removeprefix(".") or None)
         if not self._is_guest:
+            self._goes_on = True
             self._mlflow.end_run()
+
+    def _identity(self) -> dict[str, Any] | None:
+        return None if self._run_id is None else {"run_id": self._run_id}
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        if not self._is_guest:
+            self._run_id, self._goes_on = state["run_id"], True
+
+    def _cut(self, state: Mapping[str, Any], cut: Cut) -> None:
+        if cut.dropped:
+            self.open()
+            earlier = self._mlflow.get_run(self._run_id).data.tags.get("cut_after")
+            self._mlflow.set_tag("cut_after", f"{earlier}, {cut.iteration}" if earlier else str(cut.iteration))
+
+    def discard(self, state: Mapping[str, Any]) -> bool:
+        """Delete the run."""
+        mlflow: Any = self.import_package()
+        store = self._tracking_uri or f"sqlite:///{Path(str(self._save_dir)).absolute() / 'mlflow.db'}"
+        mlflow.MlflowClient(store).delete_run(state["run_id"])  # opening this writer would begin another run
+        return True
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in values.items()}

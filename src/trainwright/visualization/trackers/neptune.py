@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -9,12 +10,13 @@ from uuid import uuid4
 import numpy as np
 
 from trainwright.registry import VISBACKENDS
-from trainwright.visualization.trackers.base import Tracker, as_picture
+from trainwright.visualization.trackers.base import Tracker, as_picture, finite
 
 
 @VISBACKENDS.register_module()
 class NeptuneVisBackend(Tracker):
-    """A run of Neptune; offline when nothing else is said.
+    """A run of Neptune; offline when nothing else is said. It has no NaN and infinities: those are left to the JSON
+    lines.
 
     Args:
         save_dir: not used.
@@ -27,6 +29,7 @@ class NeptuneVisBackend(Tracker):
     def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:
         super().__init__(save_dir)
         self._init_kwargs = {"mode": "offline"} if init_kwargs is None else dict(init_kwargs)
+        self._is_new = True
         if "with_id" not in self._init_kwargs:
             # By this, what is written after `close` goes on with the same run.
             self._init_kwargs.setdefault("custom_run_id", uuid4().hex)
@@ -35,6 +38,7 @@ class NeptuneVisBackend(Tracker):
         neptune: Any = self.import_package()
         self._file: Any = import_module("neptune.types").File
         self._neptune = neptune.init_run(**self._init_kwargs)
+        self._is_new = False
 
     def _experiment(self) -> Any:
         return self._neptune
@@ -52,8 +56,18 @@ class NeptuneVisBackend(Tracker):
 
     def log_numbers(self, numbers: dict[str, float], step: int) -> None:
         """One point of one series each."""
-        for name, value in numbers.items():
+        for name, value in finite(numbers).items():
             self._neptune[name].append(value, step=step)
 
     def _close(self) -> None:
         self._neptune.stop()
+
+    def _identity(self) -> dict[str, Any] | None:
+        is_new = not self._env_initialized and self._is_new
+        names = ("with_id", "custom_run_id")
+        return None if is_new else {name: self._init_kwargs[name] for name in names if name in self._init_kwargs}
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        self._is_new = False
+        if "with_id" not in self._init_kwargs:
+            self._init_kwargs |= {name: value for name, value in state.items() if name != "folder"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trainwright.registry import VISBACKENDS
@@ -24,6 +25,7 @@ class SwanLabVisBackend(Tracker):
     def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:
         super().__init__(save_dir)
         self._init_kwargs = dict(init_kwargs or {})
+        self._goes_on: str | None = None
 
     def _init_env(self) -> None:
         self._swanlab: Any = self.import_package()
@@ -49,5 +51,14 @@ class SwanLabVisBackend(Tracker):
         self._run.log(numbers, step=step)
 
     def _close(self) -> None:
-        self._init_kwargs |= {"id": self._run.id, "resume": "allow"}  # what is written after this goes on with this run
+        self._go_on({"id": self._run.id})
         self._run.finish()
+
+    def _identity(self) -> dict[str, Any] | None:
+        if self._env_initialized:
+            return {"id": self._run.id}
+        return {"id": self._goes_on} if self._goes_on else None
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        self._goes_on = state["id"]
+        self._init_kwargs |= {"id": self._goes_on, "resume": "allow"}

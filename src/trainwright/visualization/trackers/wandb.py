@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
+from trainwright.base.logs import print_log
 from trainwright.registry import VISBACKENDS
+from trainwright.visualization.scalars import Cut
 from trainwright.visualization.trackers.base import Tracker, as_dict, as_picture, as_plain
 
 
@@ -23,6 +27,7 @@ class WandbVisBackend(Tracker):
     """
 
     package = "wandb"
+    cuts = "by its server"
 
     def __init__(
         self,
@@ -43,16 +48,31 @@ class WandbVisBackend(Tracker):
         self._commit = commit
         self._log_code_name = log_code_name
         self._watch_kwargs = dict(watch_kwargs or {})
+        self._run_at: dict[str, Any] | None = None  # the run to go on with, and where in it
+        self._is_of_user = any(name in self._init_kwargs for name in ("id", "resume", "resume_from", "fork_from"))
 
     def _init_env(self) -> None:
         self._wandb: Any = self.import_package()
         self._init_kwargs.setdefault("dir", self.make_folder())
-        self._run = self._wandb.init(**self._init_kwargs)
+        self._run = self._start()
         metrics = self._define_metric_cfg or []
         if isinstance(metrics, dict):
             metrics = [{"name": name, "summary": summary} for name, summary in metrics.items()]
         for metric in metrics:
             self._run.define_metric(**metric)
+
+    def _start(self) -> Any:
+        kwargs = dict(self._init_kwargs)
+        if self._run_at is None or self._is_of_user:
+            return self._wandb.init(**kwargs)
+        run_id, position = self._run_at["id"], self._run_at.get("cut_at")
+        is_offline = kwargs.get("mode", os.environ.get("WANDB_MODE")) == "offline"
+        if position and not is_offline:
+            try:
+                return self._wandb.init(**kwargs, resume_from=f"{run_id}?_step={position - 1}")
+            except self._wandb.errors.Error as error:
+                print_log(f"W&B cannot go back to step {position - 1} of run {run_id} ({error}); it goes on", "current")
+        return self._wandb.init(**kwargs, id=run_id, **({} if is_offline else {"resume": "allow"}))
 
     def _experiment(self) -> Any:
         return self._wandb
@@ -60,7 +80,7 @@ class WandbVisBackend(Tracker):
     def add_config(self, config: Any, **kwargs: Any) -> None:
         """Write the config, and the code below the working folder."""
         self.open()
-        may_change = self._init_kwargs.get("allow_val_change", False)
+        may_change = self._init_kwargs.get("allow_val_change", False) or self._run_at is not None
         self._run.config.update(as_plain(as_dict(config)), allow_val_change=may_change)
         self._run.log_code(name=self._log_code_name)
 
@@ -79,6 +99,18 @@ class WandbVisBackend(Tracker):
         self._run.log({**numbers, "step": step}, commit=self._commit)
 
     def _close(self) -> None:
-        # What is written after this goes on with the same run.
-        self._init_kwargs |= {"id": self._run.id, "resume": "allow"}
+        self._run_at = {"id": self._run.id, "position": self._run.step}
         self._run.finish()
+
+    def _identity(self) -> dict[str, Any] | None:
+        if self._env_initialized:
+            return {"id": self._run.id, "position": self._run.step}
+        return None if self._run_at is None else {name: self._run_at[name] for name in ("id", "position")}
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        self._run_at = {"id": state["id"], "position": state["position"]}
+
+    def _cut(self, state: Mapping[str, Any], cut: Cut) -> None:
+        if cut.dropped:  # W&B counts its own steps, so where it goes back to is what it counted at the checkpoint
+            self.close()
+            self._run_at = {"id": state["id"], "position": state["position"], "cut_at": state["position"]}
