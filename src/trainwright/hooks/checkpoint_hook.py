@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from logging import WARNING
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.base.logs import print_log
+from trainwright.base.errors import ConfigError, SaveError
 from trainwright.base.text import did_you_mean
+from trainwright.checkpoint import CheckpointManager
+from trainwright.checkpoint.layouts import name_in
+from trainwright.checkpoint.retention import Ranking, Retention
+from trainwright.checkpoint.run_lock import RunLock, is_held
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
+from trainwright.hooks.checkpoint_settings import (
+    checked_layout,
+    checked_template,
+    names_of,
+    save_times,
+    storage_options,
+    whole,
+)
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, Best, BestRules
-from trainwright.io import is_url
+from trainwright.hooks.save_timer import SaveTimer
+from trainwright.io import is_url, local_dir
 from trainwright.registry import HOOKS
 from trainwright.state import Clock
-
-_LOCAL = (None, "local", "LocalBackend", "disk", "HardDiskBackend")
-
-
-@dataclass
-class Retention:
-    """The regular checkpoints on disk, oldest first."""
-
-    max_keep: int
-    saved: list[str] = field(default_factory=list)
-
-    def add(self, path: str) -> list[str]:
-        """Count a published checkpoint in; returns those that must go now."""
-        if path in self.saved:
-            self.saved.remove(path)
-        self.saved.append(path)
-        n_over = len(self.saved) - self.max_keep if self.max_keep > 0 else 0
-        gone, self.saved = self.saved[: max(n_over, 0)], self.saved[max(n_over, 0) :]
-        return gone
 
 
 @HOOKS.register_module()
@@ -63,7 +54,7 @@ class CheckpointHook(Hook):
 
     def __init__(
         self,
-        interval: int = -1,
+        interval: int | str = -1,
         by_epoch: bool = True,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
@@ -79,33 +70,39 @@ class CheckpointHook(Hook):
         backend_args: dict[str, Any] | None = None,
         published_keys: str | tuple[str, ...] | list[str] | None = None,
         save_begin: int = 0,
+        layout: str = "auto",
+        keep_every: int | None = None,
+        keep_best: int = 1,
+        save_every_s: float | str | None = None,
+        max_save_failures: int = 3,
     ) -> None:
-        if isinstance(interval, bool) or not isinstance(interval, int):
-            raise ConfigTypeError(f"CheckpointHook interval must be a whole number, but got {interval!r}.")
-        if save_begin < 0:
-            raise ConfigError(f"CheckpointHook save_begin must be at least 0, but got {save_begin}.")
+        self.interval, self.by_epoch, self.save_every_s = save_times(interval, by_epoch, save_every_s)
         if max_keep_ckpts == 0:
             raise ConfigError("CheckpointHook max_keep_ckpts=0 would keep nothing; use -1 to keep all, or 1 or more.")
-        self.interval = interval
-        self.by_epoch = by_epoch
+        self.layout, self._wished_layout = "file", checked_layout(layout)
         self.save_optimizer = save_optimizer
         self.save_param_scheduler = save_param_scheduler
         self._wished_out_dir = None if out_dir is None else os.fspath(out_dir)
-        _check_storage(self._wished_out_dir, backend_args, file_client_args)
+        self._storage_options = storage_options(self._wished_out_dir, backend_args, file_client_args)
         self.save_last = save_last
-        self.save_begin = save_begin
-        self.filename_tmpl = _checked_template(filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth"))
-        self.retention = Retention(max_keep_ckpts)
-        self.greater_keys = _names("greater_keys", greater_keys) or tuple(self._default_greater_keys)
-        self.less_keys = _names("less_keys", less_keys) or tuple(self._default_less_keys)
+        self.save_begin = whole("save_begin", save_begin, 0)
+        self.filename_tmpl = checked_template(filename_tmpl or ("epoch_{}.pth" if self.by_epoch else "iter_{}.pth"))
+        self.retention = Retention(max_keep_ckpts, 0 if keep_every is None else whole("keep_every", keep_every, 1))
+        self.keep_best = whole("keep_best", keep_best, 1)
+        self.max_save_failures = whole("max_save_failures", max_save_failures, 1)
+        self.n_failed = 0  # saves in a row
+        self._timer = None if self.save_every_s is None else SaveTimer(self.save_every_s)
+        self._lock: RunLock | None = None
+        self.greater_keys = names_of("greater_keys", greater_keys) or tuple(self._default_greater_keys)
+        self.less_keys = names_of("less_keys", less_keys) or tuple(self._default_less_keys)
         self._best_rules = BestRules(self.greater_keys, self.less_keys)
         self.bests = self._make_bests(save_best, rule)
         self.auto_best = [best.metric for best in self.bests] == ["auto"]
-        self.published_keys = _names("published_keys", published_keys)
+        self.published_keys = names_of("published_keys", published_keys)
         self.last_ckpt: str | None = None
 
     def _make_bests(self, save_best: Any, rule: Any) -> list[Best]:
-        names = _names("save_best", save_best) or ()
+        names = names_of("save_best", save_best) or ()
         if "auto" in names and len(names) > 1:
             raise ConfigError("CheckpointHook save_best='auto' stands for the first metric and goes with no other.")
         rules: list[Any] = list(rule) if isinstance(rule, (list, tuple)) else [rule]
@@ -142,14 +139,42 @@ class CheckpointHook(Hook):
         """The best checkpoint by each of several metrics."""
         return {best.metric: best.path for best in self.bests} if len(self.bests) > 1 else {}
 
-    def before_train(self, runner: Any) -> None:
-        """Settle the folder and clear away what a killed save left there."""
+    def before_run(self, runner: Any) -> None:
+        """Settle the folder: a resume looks for checkpoints there."""
+        self.layout = self._wished_layout
+        if self.layout == "auto":
+            self.layout = str(getattr(runner.strategy, "layout", "file"))
         self.out_dir = runner.work_dir
-        if self._wished_out_dir is not None and not _is_same(self._wished_out_dir, runner.work_dir):
-            self.out_dir = os.path.join(self._wished_out_dir, os.path.basename(os.path.abspath(runner.work_dir)))
-        runner.checkpoints(self.out_dir).sweep(self.filename_tmpl.format(0))
+        wished = self._wished_out_dir
+        if wished is None or _is_same(wished, runner.work_dir):
+            return
+        base = os.path.basename(os.path.abspath(runner.work_dir))
+        if is_url(wished):
+            self.out_dir = str(local_dir(f"{wished.rstrip('/')}/{base}", "out_dir", self._storage_options))
+        else:
+            self.out_dir = os.path.join(wished, base)
+
+    def before_train(self, runner: Any) -> None:
+        """Clear away what a killed save left, where no other run can be writing."""
+        self.before_run(runner)
+        if is_held(runner.work_dir) and not _is_same(self.out_dir, runner.work_dir) and self._lock is None:
+            os.makedirs(self.out_dir, exist_ok=True)
+            self._lock = RunLock(self.out_dir)
+            self._lock.acquire()
+        if is_held(self.out_dir):
+            runner.checkpoints(self.out_dir).sweep(self.filename_tmpl.format(0))
+        if self.last_ckpt is not None:  # resumed: what was to be deleted after the save that it is resumed from
+            self._purge(runner.checkpoints(self.out_dir), self.last_ckpt)
+        if self._timer is not None:
+            self._timer.start(runner)
         if self.published_keys and not self.save_last and not self.bests:
             runner.logger.warning("CheckpointHook published_keys has no effect without save_last=True or save_best.")
+
+    def unlock(self) -> None:
+        """Let other runs into the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def rewound(self, runner: Any) -> None:
         """Say in the message hub again what is there."""
@@ -157,7 +182,10 @@ class CheckpointHook(Hook):
             self._mirror(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Publish the last and the best; not when training will be taken up again."""
+        """Publish the last and the best; not when training will be taken up again. Where the last save failed it is
+        tried again first: a training does not end well without its last checkpoint."""
+        if self.n_failed and self.save_last and not runner.ctx.stop.interrupts:
+            self._save_regular(runner, self._name_now(runner), must=True)
         if not self.published_keys or runner.ctx.stop.interrupts or not is_main_process():
             return
         last = [self.last_ckpt] if self.save_last else []
@@ -168,7 +196,7 @@ class CheckpointHook(Hook):
     def _publish_model(self, runner: Any, ckpt_path: str) -> None:
         """Copy ``published_keys`` of a checkpoint into a file beside it."""
         wished = self.published_keys or ()
-        if not os.path.isfile(ckpt_path):
+        if not os.path.exists(ckpt_path):
             runner.logger.warning("%s is not published: it is gone.", ckpt_path)
             return
         done = runner.checkpoints(self.out_dir).publish(ckpt_path, wished)
@@ -190,19 +218,21 @@ class CheckpointHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Save by iteration."""
-        if self.by_epoch:
-            return
-        due = self.every_n_train_iters(runner, self.interval, self.save_begin)
-        if due or (self.save_last and self.is_last_train_iter(runner)):
+        """Save by iteration, and by time."""
+        due = not self.by_epoch and self.every_n_train_iters(runner, self.interval, self.save_begin)
+        if due or (not self.by_epoch and self.save_last and self.is_last_train_iter(runner)):
             runner.logger.info("Saving checkpoint at %d iterations", runner.iter + 1)
             self._save_regular(runner, self.filename_tmpl.format(runner.iter + 1))
+        elif self._timer is not None and self._timer.is_due(runner):
+            runner.logger.info("Saving checkpoint at %d iterations, by time", runner.iter + 1)
+            self._save_regular(runner, f"iter_{runner.iter + 1}.pth")
 
     def next_train_iter(self, runner: Any) -> int | None:
-        """The next regular save, or the last iteration; never when saving goes by epoch."""
-        if self.by_epoch:
-            return NEVER
-        clock: Clock = runner.ctx.clock
+        """The next regular save, or the last iteration, or look at the clock; never when saving goes by epoch."""
+        look = NEVER if self._timer is None else max(self._timer.next_look, runner.ctx.clock.iter)
+        return look if self.by_epoch else min(self._next_save(runner.ctx.clock), look)
+
+    def _next_save(self, clock: Clock) -> int:
         last = NEVER if clock.max_iters is None or not self.save_last else clock.max_iters - 1
         if self.interval <= 0:
             return max(last, clock.iter)
@@ -221,11 +251,11 @@ class CheckpointHook(Hook):
         self._save_early_last(runner)
 
     def _save_early_last(self, runner: Any) -> None:
-        stop, progress = runner.ctx.stop, runner.ctx.clock.as_completed()
+        stop = runner.ctx.stop
         if not self.save_last or not stop.requested or stop.interrupts or (self.by_epoch and not runner.by_epoch):
             return
-        name = self.filename_tmpl.format(progress.epoch if self.by_epoch else progress.iter)
-        if self.last_ckpt != os.path.join(self.out_dir, name):
+        name = self._name_now(runner)
+        if self.last_ckpt != self._path(name):
             runner.logger.info("Saving checkpoint where training is stopped early")
             self._save_regular(runner, name)
 
@@ -244,10 +274,21 @@ class CheckpointHook(Hook):
                 self._save_best(runner, best, float(value))
 
     def save_now(self, runner: Any) -> str:
-        """Save where the run stands, between two iterations, under the number of finished iterations."""
-        return self._save_regular(runner, f"iter_{runner.ctx.clock.as_completed().iter}.pth")
+        """Save where the run stands, between two iterations, under the number of finished iterations. SaveError when
+        that fails: whoever asks is about to end the run."""
+        name = f"iter_{runner.ctx.clock.as_completed().iter}.pth"
+        self._save_regular(runner, name, must=True)
+        return self._path(name)
+
+    def _name_now(self, runner: Any) -> str:
+        progress = runner.ctx.clock.as_completed()
+        return self.filename_tmpl.format(progress.epoch if self.by_epoch else progress.iter)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.out_dir, name_in(self.layout, name))
 
     def _save(self, runner: Any, name: str) -> str:
+        settings = {} if self.layout == "file" else {"layout": self.layout}
         return str(
             runner.save_checkpoint(
                 self.out_dir,
@@ -255,52 +296,91 @@ class CheckpointHook(Hook):
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
                 by_epoch=self.by_epoch,
+                **settings,
             )
         )
 
-    def _save_regular(self, runner: Any, name: str) -> str:
-        # The hook's own state goes into the file too, so the new file is counted in before it is written. What must go
-        # is deleted only after the file is durable and the hint points to it.
-        path = os.path.join(self.out_dir, name)
-        before, last = list(self.retention.saved), self.last_ckpt
-        gone = self.retention.add(path)
+    def _save_regular(self, runner: Any, name: str, must: bool = False) -> None:
+        # The hook's own state goes into the checkpoint too, so the new one is counted in before it is written. What
+        # must go is deleted only after it is durable and the hint points to it.
+        path, manager = self._path(name), runner.checkpoints(self.out_dir)
+        progress = runner.ctx.clock.as_completed()
+        before, last = self.retention.copy(), self.last_ckpt
+        self.retention.add(path, progress.epoch if self.by_epoch else progress.iter, manager.counts)
         self.last_ckpt = path
         self._mirror(runner)
         try:
             self._save(runner, name)
-        except BaseException:
-            self.retention.saved, self.last_ckpt = before, last
+        except BaseException as error:
+            self.retention, self.last_ckpt = before, last
             self._mirror(runner)
-            raise
-        manager = runner.checkpoints(self.out_dir)
-        manager.point_to(path, runner.work_dir)
-        for old in gone:
-            if self._is_own(old):
-                manager.remove(old)
-        return path
+            if must or not isinstance(error, SaveError):
+                raise
+            self._failed(runner, error)
+            return
+        if self._timer is not None:
+            self._timer.start(runner)
+        try:
+            manager.point_to(path, runner.work_dir)
+        except OSError as error:
+            self._failed(runner, SaveError(f"the hint beside {path!r} was not written: {error.strerror or error}."))
+            return
+        self.n_failed = 0
+        self._purge(manager, path)
+
+    def _purge(self, manager: CheckpointManager, newest: str) -> None:
+        """Delete what has to go, in this run's folder: one resumed from elsewhere leaves what it came from alone."""
+        self.retention.doomed = [path for path in self.retention.doomed if self._is_own(path)]
+        if self.retention.doomed:
+            self.retention.removed(manager.purge(self.retention.doomed, newest))
+
+    def _failed(self, runner: Any, error: SaveError) -> None:
+        """Training goes on after a failed save, and not after ``max_save_failures`` in a row."""
+        self.n_failed += 1
+        newest = self.last_ckpt or "none"
+        if self.n_failed >= self.max_save_failures:
+            raise SaveError(
+                f"{self.n_failed} saves in a row failed, so training ends: what it does from here on could be lost. "
+                f"The last one: {error} The newest good checkpoint: {newest}. Mend the storage and resume; "
+                "max_save_failures says how many may fail."
+            ) from error
+        runner.logger.error(
+            "%s Training goes on (failure %d; it ends at %d in a row). The newest good checkpoint: %s",
+            error,
+            self.n_failed,
+            self.max_save_failures,
+            newest,
+        )
 
     def _is_own(self, path: str) -> bool:
         """Whether ``path`` lies in this run's folder: one resumed from elsewhere leaves what it came from alone."""
         return os.path.realpath(os.path.dirname(path)) == os.path.realpath(self.out_dir)
 
     def _save_best(self, runner: Any, best: Best, value: float) -> None:
-        if not best.improves(value):
+        ranking = Ranking(self.keep_best, best.rule == "greater", list(best.entries))
+        if not ranking.enters(value):
             return
-        progress = runner.ctx.clock.as_completed()
-        regular = self.filename_tmpl.format(progress.epoch if self.by_epoch else progress.iter)
-        name = f"best_{best.metric.replace('/', '_')}_{regular}"
-        path, old, old_score = os.path.join(self.out_dir, name), best.path, best.score
-        best.score, best.path = value, path
+        name = f"best_{best.metric.replace('/', '_')}_{self._name_now(runner)}"
+        path, manager = self._path(name), runner.checkpoints(self.out_dir)
+        is_best, before, retained = best.improves(value), replace(best), self.retention.copy()
+        self.retention.doom(ranking.add(value, path), path)
+        best.entries = ranking.entries
+        best.score, best.path = ranking.entries[0]
         self._mirror(runner)
         try:
             self._save(runner, name)
-        except BaseException:
-            best.score, best.path = old_score, old
+        except BaseException as error:
+            best.score, best.path, best.entries = before.score, before.path, before.entries
+            self.retention = retained
             self._mirror(runner)
-            raise
-        if old is not None and old != path and self._is_own(old):
-            runner.checkpoints(self.out_dir).remove(old)
-        runner.logger.info("The best checkpoint with %.4f %s is saved to %s.", value, best.metric, name)
+            if not isinstance(error, SaveError):
+                raise
+            self._failed(runner, error)
+            return
+        self.n_failed = 0
+        self._purge(manager, path)
+        what = "The best checkpoint" if is_best else f"One of the {self.keep_best} best checkpoints"
+        runner.logger.info("%s with %.4f %s is saved to %s.", what, value, best.metric, os.path.basename(path))
 
     def _mirror(self, runner: Any) -> None:
         """MMEngine's names in the message hub."""
@@ -316,70 +396,27 @@ class CheckpointHook(Hook):
     def state_dict(self) -> dict[str, Any]:
         """Kept files, newest file, best values."""
         return {
-            "saved": list(self.retention.saved),
+            **self.retention.state_dict(),
             "last_ckpt": self.last_ckpt,
-            "bests": [{"metric": b.metric, "rule": b.rule, "score": b.score, "path": b.path} for b in self.bests],
+            "bests": [{**asdict(best), "entries": [list(entry) for entry in best.entries]} for best in self.bests],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the kept list and the best values of the metrics that are still asked for."""
-        self.retention.saved = list(state["saved"])
+        self.retention.load_state_dict(state)
         self.last_ckpt = state["last_ckpt"]
-        saved = {item["metric"]: Best(**item) for item in state["bests"]}
+        saved = {item["metric"]: Best(**{**item, "entries": _entries(item)}) for item in state["bests"]}
         if self.auto_best:
             self.bests = list(saved.values()) or self.bests
         else:
             self.bests = [saved.get(best.metric, best) for best in self.bests]
 
 
-def _names(setting: str, given: Any) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    names = (given,) if isinstance(given, str) else given
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        what = "a metric's name" if setting == "save_best" else "a name"
-        raise ConfigTypeError(f"CheckpointHook {setting} must be {what} or a list of them: {given!r}.")
-    names = tuple(names)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"CheckpointHook {setting} names {', '.join(map(repr, twice))} more than once.")
-    return names
+def _entries(best: dict[str, Any]) -> list[tuple[float, str]]:
+    """Of the state of one metric; what knew of one checkpoint only has no list."""
+    first = [] if best["path"] is None else [(best["score"], best["path"])]
+    return [(score, path) for score, path in best.get("entries") or first]
 
 
 def _is_same(one: str, other: str) -> bool:
     return os.path.abspath(one) == os.path.abspath(other)
-
-
-def _checked_template(template: str) -> str:
-    try:
-        has_place = template.format(1) != template.format(2)
-    except (IndexError, KeyError, ValueError):
-        has_place = False
-    if not has_place:
-        raise ConfigError(f"CheckpointHook filename_tmpl must have one {{}} for the number, but is {template!r}.")
-    if os.path.basename(template) != template:
-        raise ConfigError(
-            f"CheckpointHook filename_tmpl must be the name of a file, without a folder, but is {template!r}: the "
-            "folder is out_dir."
-        )
-    return template
-
-
-def _check_storage(out_dir: str | None, backend_args: Any, file_client_args: Any) -> None:
-    """Checkpoints are renamed into place, which object stores cannot do."""
-    if backend_args is not None and file_client_args is not None:
-        raise ConfigError("CheckpointHook has both backend_args and file_client_args: keep backend_args.")
-    name = "backend_args" if file_client_args is None else "file_client_args"
-    given = backend_args if file_client_args is None else file_client_args
-    if file_client_args is not None:
-        print_log("CheckpointHook: file_client_args is an old name of backend_args.", "current", WARNING)
-    if given and (not isinstance(given, dict) or given.get("backend") not in _LOCAL or set(given) - {"backend"}):
-        wrong = f"{name}={given!r}"
-    elif out_dir is not None and is_url(out_dir):
-        wrong = f"out_dir={out_dir!r}"
-    else:
-        return
-    raise ConfigError(
-        f"CheckpointHook writes to local folders only, mounted ones among them, but got {wrong}. To copy checkpoints "
-        "to another storage as they appear, write a hook with after_save_checkpoint(self, runner, path)."
-    )

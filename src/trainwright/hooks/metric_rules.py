@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainwright.base.errors import ConfigError
@@ -15,12 +15,14 @@ Rule = Literal["greater", "less"]
 
 @dataclass
 class Best:
-    """The best value of one metric so far and the file that holds it."""
+    """The best value of one metric so far and the file that holds it; ``entries`` has further good ones, the best
+    first, where more than one is kept."""
 
     metric: str
     rule: Rule
     score: float | None = None
     path: str | None = None
+    entries: list[tuple[float, str]] = field(default_factory=list)
 
     def improves(self, value: float) -> bool:
         """Whether ``value`` beats the best; NaN never does."""

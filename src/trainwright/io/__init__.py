@@ -10,6 +10,7 @@ from trainwright.io.atomic import (
     writable_dir,
     write_durably,
 )
+from trainwright.io.remote_run import local_dir, remote_of
 from trainwright.io.storage import is_url, read_bytes, url_exists, write_bytes
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "atomic_write_text",
     "fsync_dir",
     "is_url",
+    "local_dir",
     "publish",
     "read_bytes",
+    "remote_of",
     "temporary",
     "url_exists",
     "writable_dir",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,15 @@ import torch
 
 from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
+<<<<<<< ours
 from trainwright.dist import failing_together
+=======
+from trainwright.checkpoint.run_lock import RunLock
+>>>>>>> theirs
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
+from trainwright.io import remote_of
+from trainwright.io.remote_run import RemoteRun
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
 from trainwright.runner.agreement import agree_on_stops
@@ -52,7 +59,41 @@ def closing(runner: Any) -> Iterator[None]:
         if runner.ctx.hooks.profile is not None and runner.rank == 0:
             runner.logger.info("%s", runner.ctx.hooks.profile.report())
         runner.visualizer.close()
+        for remote in _remotes(runner):
+            remote.flush()
+            remote.uploads.close()
         runner.logger.close_files()
+
+
+@contextmanager
+def sole_run(runner: Any) -> Iterator[None]:
+    """No other run works in ``work_dir``, or in the folder of a CheckpointHook: WorkDirLockedError where one does."""
+    if not runner._is_written:
+        yield
+        return
+    with RunLock(runner.work_dir):
+        remote = remote_of(runner.work_dir)
+        if remote is not None:
+            runner.logger.info(
+                "work_dir is %s: %s stands in for it, and is uploaded from there. The lock against a second run holds "
+                "on this machine only",
+                remote.url,
+                runner.work_dir,
+            )
+        try:
+            yield
+        finally:
+            for hook in runner.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.unlock()
+
+
+def _remotes(runner: Any) -> list[RemoteRun]:
+    """The storages that a run writes to."""
+    if runner.rank != 0:
+        return []
+    folders = dict.fromkeys([os.path.abspath(runner.work_dir), *runner._managers])
+    return [remote for remote in map(remote_of, folders) if remote is not None]
 
 
 def log_start(runner: Any) -> None:

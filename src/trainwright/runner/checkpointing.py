@@ -24,8 +24,11 @@ class CheckpointMixin(FactsMixin, HookMixin):
     """Saving, loading, resuming."""
 
     def checkpoints(self, folder: str | None = None) -> CheckpointManager:
-        """The manager of a folder, ``work_dir`` by default."""
-        return CheckpointManager(folder or self.strategy.work_dir, self.strategy.write_tree, self.strategy.read_tree)
+        """The manager of a folder, ``work_dir`` by default; the same one each time, since it knows what it verified."""
+        key = os.path.abspath(folder or self.strategy.work_dir)
+        if key not in self._managers:
+            self._managers[key] = CheckpointManager(key, self.strategy.write_tree, self.strategy.read_tree)
+        return self._managers[key]
 
     def save_checkpoint(
         self,
@@ -35,15 +38,17 @@ class CheckpointMixin(FactsMixin, HookMixin):
         save_param_scheduler: bool = True,
         meta: dict[str, Any] | None = None,
         by_epoch: bool = True,
+        layout: str = "file",
     ) -> str:
-        """Save the whole training state as ``out_dir/filename`` and return the path.
+        """Save the whole training state as ``out_dir/filename`` and return the path. With ``layout='folder'`` it is a
+        step folder, whose name has no ``.pth``.
 
         What is saved is the state after the running iteration or epoch, from whichever event this is called;
         ``by_epoch`` changes nothing. Order: logged losses are read and must be finite, before_save_checkpoint,
         atomic publishing, after_save_checkpoint. ``meta`` is added to the checkpoint's own.
         """
         tree = self.training_tree(save_optimizer, save_param_scheduler, meta)
-        path = self.checkpoints(out_dir).save(filename, tree)
+        path = self.checkpoints(out_dir).save(filename, tree, layout)
         self.call_hook("after_save_checkpoint", path=path)
         return path
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from trainwright.base.logs import MMLogger
+from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config
 from trainwright.engine import HookTable
 from trainwright.runner.checks.problem import Problem
@@ -36,9 +37,11 @@ class RunnerParts:
     _load_from: str | None
     _resume: bool | str
     _has_loaded: bool
+    _managers: dict[str, CheckpointManager]
     _pending_streams: dict[str, Any] | None
     _randomness_cfg: dict[str, Any]
     _earlier_log_dirs: list[str]
+    _is_written: bool = True  # whether train() leaves something in work_dir, from which other runs must be kept
 
     def _loop(self, name: str) -> Any:
         """The loop ``train``, ``val`` or ``test``, built when first asked for; None when there is none."""

@@ -166,6 +166,7 @@ def replay_step(runner: Any, step_dir: str | os.PathLike[str], diagnose: bool = 
     _check(runner, record)
     replay = Replay(record, diagnosis=Diagnosis() if diagnose else None)
     replay.notes += _circumstances(runner, record)
+    runner._is_written = False
     with warnings_only(runner.logger), _silent(runner):
         taker = _Taker(replay, read_batch(step_dir))
         runner.register_hook(taker)

@@ -10,6 +10,7 @@ from torch import nn
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
+from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config, ConfigDict
 from trainwright.engine import HookTable
 from trainwright.engine.loops import follow_counters
@@ -131,6 +132,7 @@ class Runner(BuildMixin, CheckpointMixin):
         self.message_hub = self.ctx.hub
         self._load_from, self._resume = self._specs["load_from"], self._specs["resume"]
         self._has_loaded = False
+        self._managers: dict[str, CheckpointManager] = {}
         self._loops: dict[str, Any] = {}
         self._pending_streams: dict[str, Any] | None = None
         self._earlier_log_dirs: list[str] = []
@@ -207,7 +209,7 @@ class Runner(BuildMixin, CheckpointMixin):
                 "train() needs train_dataloader, train_cfg and optim_wrapper, and the runner was made without them."
             )
         self._need_method("train_step")
-        with bringup.scoped(self), bringup.closing(self):
+        with bringup.scoped(self), bringup.sole_run(self), bringup.closing(self):
             bringup.prepare_training(self)
             bringup.run_training(self)
         return self.model

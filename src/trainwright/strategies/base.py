@@ -20,7 +20,7 @@ from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpo
 from trainwright.checkpoint.format import MapLocation
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data.prefetch import batches_ahead
-from trainwright.io import writable_dir
+from trainwright.io import local_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
 from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
@@ -52,7 +52,7 @@ class BaseStrategy(ABC):
         log_kwargs: dict[str, Any] | None = None,
         auto_scale_lr: dict[str, Any] | None = None,
     ) -> None:
-        self._work_dir = str(writable_dir(work_dir, "work_dir"))
+        self._work_dir = str(local_dir(work_dir, "work_dir"))
         self._env_kwargs = dict(env_kwargs or {})
         env = dict(self._env_kwargs)
         self._randomness = dict(env.pop("randomness", None) or {})

@@ -67,8 +67,8 @@ def test_basic_types(found):
         ("error", "optim_wrapper.optimizer.lr: SGD: argument 'lr' must be Tensor or float, got '0.1' of type str."),
         (
             "error",
-            "default_hooks.checkpoint.interval: CheckpointHook: argument 'interval' must be int, got 1.5 of type "
-            "float.",
+            "default_hooks.checkpoint.interval: CheckpointHook: argument 'interval' must be int or str, got 1.5 of "
+            "type float.",
         ),
         (
             "error",
