@@ -317,7 +317,8 @@ _MAKERS: dict[str, Callable[[Values, Call], Any]] = {
 }
 # Names that may stand in a pickle besides: types, and what a history keeps that is never looked at.
 _BARE = ("numpy.ndarray", "torch.Tensor", "builtins.object", "builtins.getattr", "builtins.int", "builtins.float")
-ALLOWED = frozenset({*_MAKERS, *_BARE, *STORAGE_TYPES, *DTYPES})
+_STATISTICS = [f"{name}.{method}" for name in _HISTORIES for method in ("min", "max", "mean", "current")]
+ALLOWED = frozenset({*_STATISTICS, *_MAKERS, *_BARE, *STORAGE_TYPES, *DTYPES})
 _SHOWN = {
     **dict.fromkeys(_HISTORIES, "HistoryBuffer"),
     **dict.fromkeys((name for name in _DICTS if name != "builtins.dict"), "ConfigDict"),

@@ -102,9 +102,9 @@ def _unpickled(path: str, source: Any, map_location: MapLocation, trusted: bool)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle protocol that torch cannot read safely; ours can
             return torch.load(source, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, MemoryError):  # torch makes a bytearray as long as a pickle says; ours does not
         return _with_objects(path, source, map_location, trusted)
-    except (CheckpointError, MemoryError, torch.OutOfMemoryError):
+    except (CheckpointError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise CheckpointError(f"{path!r} is not a checkpoint that torch can read: {_reason(error)}.") from error

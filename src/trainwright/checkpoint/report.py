@@ -110,8 +110,9 @@ def grouped(names: list[str], n_shown: int = _MAX_SHOWN) -> str:
         groups = Counter(".".join(name.split(".")[:depth]) for name in names)
         if len(groups) <= n_shown:
             break
-    shown = [_group(start, n, names) for start, n in groups.most_common(n_shown)]
-    n_hidden = len(names) - sum(n for _, n in groups.most_common(n_shown))
+    largest = dict(groups.most_common(n_shown))
+    shown = [_group(start, n, names) for start, n in groups.items() if start in largest]
+    n_hidden = len(names) - sum(largest.values())
     return ", ".join(shown) + (f" and {n_hidden} more" if n_hidden else "")
 
 
@@ -174,7 +175,9 @@ def _n_common(one: Iterable[str], two: Iterable[str]) -> int:
 
 
 def _group(start: str, n: int, names: list[str]) -> str:
-    return start if n == 1 and start in names else f"{start}.* ({n})"
+    if n > 1:
+        return f"{start}.* ({n})"
+    return next(name for name in names if name == start or name.startswith(f"{start}."))
 
 
 def _n_bytes(value: Any) -> int:
