@@ -157,7 +157,7 @@ def _write_part(
     tmp.mkdir(parents=True, exist_ok=True)
     table = TensorTable()
     plain = plain_tree(path, tree)
-    own = {key: plain.pop(key) for key in PER_RANK if key in plain}
+    own = {key: _own(plain.pop(key), rank, world_size) for key in PER_RANK if key in plain}
     rest = table.take_out(plain)
     tensor_file = f"tensors-{rank:05d}-of-{world_size:05d}.safetensors"
     entries: dict[str, TensorEntry] = {}
@@ -174,6 +174,11 @@ def _write_part(
         files[_STATE] = write_summed(tmp / _STATE, lambda file: save_plain(rest, file))
         read_file(tmp / _STATE)  # what cannot be read safely is never published
     return files, entries
+
+
+def _own(items: list[Any], rank: int, world_size: int) -> list[Any]:
+    """This rank's item, where a list has those of all ranks."""
+    return items[rank : rank + 1] if len(items) == world_size > 1 else items
 
 
 def _publish(target: Path, tmp: Path, tree: dict[str, Any], reports: list[Any]) -> None:

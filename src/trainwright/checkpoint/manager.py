@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from trainwright.base.errors import CheckpointError, SaveError
 from trainwright.base.logs import MMLogger
-from trainwright.checkpoint.agreement import decided
 from trainwright.checkpoint.folder import check_folder, remove_folder, write_folder
 from trainwright.checkpoint.format import write_file
 from trainwright.checkpoint.kinds import read_checkpoint
@@ -28,12 +27,8 @@ from trainwright.checkpoint.layouts import (
     signature,
 )
 from trainwright.checkpoint.published import Published, is_published, publish_keys
-from trainwright.dist import is_main_process
-<<<<<<< ours
-from trainwright.io import atomic_write_text
-=======
+from trainwright.dist import from_main, is_main_process
 from trainwright.io import atomic_write_text, is_url
->>>>>>> theirs
 from trainwright.io.atomic import TMP_PREFIX
 from trainwright.io.remote import Commit
 from trainwright.io.remote_run import RemoteRun, remote_of, staged, staging_folder
@@ -77,7 +72,7 @@ class CheckpointManager:
         """
         path = str(self.folder / name_in(layout, name))
         try:
-            decided(lambda: self._make_room(path, tree))
+            from_main(lambda: self._make_room(path, tree))
             if layout == "folder":
                 write_folder(path, tree)
             else:
@@ -107,29 +102,16 @@ class CheckpointManager:
             )
 
     def point_to(self, path: str, hint_folder: str | os.PathLike[str] | None = None) -> None:
-<<<<<<< ours
-        """Move the hint to ``path``; its folder is the manager's own unless another is named. Rank 0 writes it."""
-        if not is_main_process():
-            return
-        atomic_write_text(Path(hint_folder or self.folder) / HINT, path)
-
-    def remove(self, path: str) -> None:
-        """Delete a checkpoint that a newer, published one has replaced; one that is gone already is no error. Only rank
-        0 deletes."""
-        if not is_main_process():
-            return
-        Path(path).unlink(missing_ok=True)
-=======
         """Move the hint to ``path``; its folder is the manager's own unless another is named."""
         told = path if self.remote is None else self.remote.url_of(path)
-        decided(lambda: atomic_write_text(Path(hint_folder or self.folder) / HINT, told))
+        from_main(lambda: atomic_write_text(Path(hint_folder or self.folder) / HINT, told))
 
     def purge(self, paths: Iterable[str], newest: str) -> list[str]:
         """Delete ``paths``, which ``newest`` has replaced, once that is found to be whole; returns those that are gone.
 
         What cannot be deleted is reported, stays, and can be tried again.
         """
-        return decided(lambda: self._purge(list(paths), newest))
+        return from_main(lambda: self._purge(list(paths), newest))
 
     def _purge(self, paths: list[str], newest: str) -> list[str]:
         if paths and not self.is_verified(newest):
@@ -151,7 +133,9 @@ class CheckpointManager:
 
     def remove(self, path: str, newest: str | None = None) -> None:
         """Delete a checkpoint; one that is gone already is no error. It ceases to be one at once, by one rename. On a
-        remote storage it goes when ``newest``, if given, has arrived there."""
+        remote storage it goes when ``newest``, if given, has arrived there. Only rank 0 deletes."""
+        if not is_main_process():
+            return
         self._known.pop(path, None)
         if self.remote is not None:
             self.remote.delete(Path(path).name, None if newest is None else Path(newest).name)
@@ -160,27 +144,18 @@ class CheckpointManager:
                 remove_folder(Path(path))
         else:
             Path(path).unlink(missing_ok=True)
->>>>>>> theirs
 
     def publish(self, path: str, keys: Iterable[str]) -> Published:
         """Write a copy of a checkpoint with these keys only beside it, under a name with its checksum."""
         return publish_keys(path, self._load_tree(path, "cpu"), keys)
 
     def sweep(self, name: str = "") -> None:
-<<<<<<< ours
-        """Delete what a killed save left behind: files under temporary names, which nobody ever reads. ``name`` is that
-        of a checkpoint, for those that are named like it, with another number. Only rank 0 deletes."""
-        if not is_main_process():
-            return
-        for pattern in ["*.pth", *_like(name)]:
-=======
         """Delete what killed saves left behind: files and folders under temporary names, which nobody ever reads.
         ``name`` is that of a checkpoint, for those that are named like it, with another number. Whoever calls this
         holds the run lock: another run may be writing. Rank 0 does it."""
         if not is_main_process():
             return
         for pattern in ["*.pth", "iter_*", "epoch_*", "best_*", "upload", HINT, *_like(name)]:
->>>>>>> theirs
             for leftover in self.folder.glob(f"{TMP_PREFIX}{pattern}-*"):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
@@ -202,7 +177,7 @@ class CheckpointManager:
 
     def counts(self, path: str) -> bool:
         """:meth:`is_verified` as rank 0 finds it, on every rank."""
-        return decided(lambda: self.is_verified(path))
+        return from_main(lambda: self.is_verified(path))
 
     def is_verified(self, path: str) -> bool:
         """Whether the checkpoint is whole. Its bytes are read once in the life of the manager, as long as its files
@@ -268,7 +243,7 @@ class CheckpointManager:
 
     def latest(self) -> str | None:
         """The most advanced checkpoint whose checksums hold; what is skipped is logged with the reason."""
-        path = decided(self._latest)
+        path = from_main(self._latest)
         if path is not None and self.remote is not None and not Path(path).exists():  # rank 0 is on another machine
             path = next(iter(self.remote.fetch(c) for c in self.remote.commits() if c.name == Path(path).name), None)
         return path

@@ -21,7 +21,7 @@ from typing import Any
 
 from trainwright.base.errors import WorkDirLockedError
 from trainwright.base.logs import MMLogger
-from trainwright.checkpoint.agreement import decided
+from trainwright.dist import from_main
 
 NAME = ".lock"
 _held: dict[tuple[int, str], RunLock] = {}  # by process, since a forked one has this too, and not the locks
@@ -47,11 +47,11 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock, at once or not at all. Rank 0 does, and where it is refused all ranks are."""
-        if self.is_held:
-            return
-        decided(self._acquire)
+        from_main(self._acquire)
 
     def _acquire(self) -> None:
+        if self.is_held:
+            return
         with _guard:
             self._key = (os.getpid(), os.path.realpath(self.folder))
             if self._key in _held:
@@ -65,6 +65,7 @@ class RunLock:
 
     def _locked_fd(self) -> int | None:
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             self._unlocked(error)

@@ -157,8 +157,7 @@ class CheckpointHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Clear away what a killed save left, where no other run can be writing."""
         self.before_run(runner)
-        if is_held(runner.work_dir) and not _is_same(self.out_dir, runner.work_dir) and self._lock is None:
-            os.makedirs(self.out_dir, exist_ok=True)
+        if not _is_same(self.out_dir, runner.work_dir) and self._lock is None:
             self._lock = RunLock(self.out_dir)
             self._lock.acquire()
         if is_held(self.out_dir):

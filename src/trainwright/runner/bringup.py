@@ -13,11 +13,8 @@ import torch
 
 from trainwright.base.errors import Interrupted
 from trainwright.base.instances import ManagerMixin
-<<<<<<< ours
-from trainwright.dist import failing_together
-=======
 from trainwright.checkpoint.run_lock import RunLock
->>>>>>> theirs
+from trainwright.dist import failing_together
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
 from trainwright.io import remote_of

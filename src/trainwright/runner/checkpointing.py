@@ -10,7 +10,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
-from trainwright.dist import all_gather_object, from_main
+from trainwright.dist import all_gather_object
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
@@ -159,8 +159,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if isinstance(resume, str):
             self.resume(resume, trusted=trusted)
         elif resume:
-            latest = self.checkpoints().latest
-            path = load_from or (from_main(latest) if self.distributed else latest())
+            path = load_from or self.checkpoints().latest()
             if path is None:
                 self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
             else:

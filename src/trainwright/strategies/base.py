@@ -365,8 +365,7 @@ class BaseStrategy(ABC):
         if isinstance(resume, str):
             return self.resume(resume)
         if resume:
-            latest = CheckpointManager(self.work_dir).latest
-            path = load_from or (dist.from_main(latest) if self.distributed else latest())
+            path = load_from or CheckpointManager(self.work_dir).latest()
             return None if path is None else self.resume(path)
         return None if load_from is None else self.load_checkpoint(load_from)
 
