@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainwright.base.errors import DataError
-from trainwright.data import DefaultSampler, InfiniteSampler
+from trainwright.data import DefaultSampler, InfiniteSampler, KeyedDataLoader
 from trainwright.registry import DATA_SAMPLERS
 from trainwright.testing.ranks import run_ranks
 
@@ -108,3 +108,28 @@ def test_infinite_ranks_interleave_one_stream(size, start):
 def test_an_empty_dataset_is_refused(kind):
     with pytest.raises(DataError, match=f"{kind}: the dataset list is empty.*check its path"):
         DATA_SAMPLERS.build({"type": kind, "dataset": []})
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("position", [0, 3, 7, 8, 25, 1003])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_infinite_sampler_does_not_deal_again_the_passes_before_its_place(position, workers, monkeypatch):
+    def loader():
+        return KeyedDataLoader(range(10), 3, sampler=InfiniteSampler(range(10), seed=4), seed=1, num_workers=workers)
+
+    first = loader()
+    batches = iter(first)
+    for _ in range(position):
+        next(batches)
+    state = first.state_dict()
+    after = [next(batches).tolist() for _ in range(9)]
+    dealt = []
+    randperm = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *args, **kwargs: dealt.append(1) or randperm(*args, **kwargs))
+    second = loader()
+    second.load_state_dict(state)
+    again = iter(second)
+    assert next(again).tolist() == after[0]
+    assert len(dealt) <= 1 + (3 * 2 * workers + 3 + 9) // 10
+    assert [next(again).tolist() for _ in range(8)] == after[1:]
+    assert second.state_dict()["pass"] >= position * 3 // 10

@@ -13,13 +13,15 @@ from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.collate import pseudo_collate
 from trainwright.data.keyed import KeyedDataLoader
+from trainwright.data.sample_errors import max_skipped
 from trainwright.data.sampler import DefaultSampler, checked_size
 from trainwright.data.sliced import SlicedDataset
+from trainwright.data.stream_reading import NodeStream, is_node
 from trainwright.data.workers import mute_worker, worker_init_fn
 from trainwright.dist import broadcast_object_list, get_rank, get_world_size, sync_random_seed
 from trainwright.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
-_OWN_OPTIONS = ("num_batch_per_epoch", "disable_subprocess_warning")
+_OWN_OPTIONS = ("num_batch_per_epoch", "disable_subprocess_warning", "on_sample_error")
 _WORKER_ONLY = {  # option: the value that means "not set"
     "persistent_workers": False,
     "prefetch_factor": None,
@@ -40,8 +42,8 @@ def build_dataloader(
     The config takes torch's DataLoader arguments, where `dataset`, `sampler`, `batch_sampler`, `collate_fn` and
     `worker_init_fn` may be configs of their registries, and:
     `num_batch_per_epoch`: keep only so many batches of the dataset; `disable_subprocess_warning`: warnings of the first
-    worker only. Without a sampler the order is DefaultSampler's with `shuffle` (False); without a collate function,
-    ``pseudo_collate`` (nothing where batch_size is None).
+    worker only; `on_sample_error`: see KeyedDataLoader. Without a sampler, the order is DefaultSampler's with `shuffle`
+    (False); without a collate function, ``pseudo_collate`` (nothing where batch_size is None).
 
     `seed` None: the ranks agree on a random one. `diff_rank_seed`: `seed` differs from rank to rank, so the sampler
     draws its own common one. `keyed` False gives a plain DataLoader whose workers are seeded as MMEngine's.
@@ -57,7 +59,15 @@ def build_dataloader(
         _build_samplers(options, dataset, None if diff_rank_seed else seed)
     _set_collate(options)
     options["worker_init_fn"] = _worker_init(options, None if keyed and iterable else seed)
+    on_sample_error = options.pop("on_sample_error", "raise")
+    if on_sample_error != "raise" and (iterable or not keyed):
+        why = f"{type(dataset).__name__} is an IterableDataset, which" if iterable else "randomness=dict(keyed=False)"
+        raise ConfigError(
+            f"on_sample_error={on_sample_error!r} puts another index in place of one, and {why} has no keyed indices; "
+            f"{'catch the error in its __iter__' if iterable else 'leave keyed as it is'}, or set it to 'raise'"
+        )
     if keyed:
+        options["on_sample_error"] = on_sample_error
         return KeyedDataLoader(dataset, seed=_common_seed(seed, diff_rank_seed), **options)
     return DataLoader(dataset, **options)
 
@@ -82,6 +92,10 @@ def option_errors(cfg: Any) -> Iterator[tuple[str | None, Exception]]:
             check(options)
         except ConfigError as error:  # noqa: PERF203 - two checks
             yield None, error
+    try:
+        max_skipped(options.get("on_sample_error", "raise"))
+    except ConfigError as error:
+        yield "on_sample_error", error
     for name in ("collate_fn", "worker_init_fn"):
         if options.get(name) is not None:
             try:
@@ -143,6 +157,8 @@ def _build_dataset(options: dict[str, Any]) -> Any:
         dataset = DATASETS.build(dataset)
         if hasattr(dataset, "full_init"):
             dataset.full_init()
+    if is_node(dataset):
+        dataset = NodeStream(dataset)
     n_batches = options.pop("num_batch_per_epoch", None)
     if isinstance(dataset, IterableDataset):
         if n_batches is not None:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
 
 from trainwright.data.fetch import KeyedBatch, index_number
 from trainwright.data.sampler import DefaultSampler, InfiniteSampler
@@ -16,6 +16,7 @@ from trainwright.data.streams import SideStreams, mix
 _SAMPLER_KEY = -2  # an index that no sample has
 _VISIT_SHIFT = 32  # visit v to a sample in epoch e is keyed as epoch e + (v << 32)
 _QUIET = (SequentialSampler, DistributedSampler)  # draw from no global stream, and visit no sample twice
+_OF_ALL = (DefaultSampler, InfiniteSampler, SequentialSampler, RandomSampler, DistributedSampler)
 _END: Any = object()
 
 
@@ -32,6 +33,13 @@ def samplers_of(loader: Any) -> list[Any]:
 def is_endless(loader: Any) -> bool:
     """Whether passes go on where the last one stopped, instead of beginning anew."""
     return any(isinstance(sampler, InfiniteSampler) for sampler in samplers_of(loader))
+
+
+def draws_from_all(loader: Any) -> bool:
+    """Whether the order is surely one of the whole dataset: other samplers may leave samples out on purpose."""
+    batch_sampler = loader.batch_sampler
+    sampler = loader.sampler if batch_sampler is None else getattr(batch_sampler, "sampler", None)
+    return type(batch_sampler) in (BatchSampler, type(None)) and type(sampler) in _OF_ALL
 
 
 class KeyedIndices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sized
 
 import torch
@@ -10,6 +11,9 @@ from torch.utils.data import Sampler
 from trainwright.base.errors import DataError
 from trainwright.dist import get_dist_info, sync_random_seed
 from trainwright.registry import DATA_SAMPLERS
+
+_PIECE = 1 << 16
+_STARTS_KEPT = 8  # passes
 
 
 def checked_size(dataset: Sized, owner: str) -> int:
@@ -21,6 +25,12 @@ def checked_size(dataset: Sized, owner: str) -> int:
             "check its path, its split and its filter settings"
         )
     return size
+
+
+def _in_pieces(order: torch.Tensor) -> Iterator[int]:
+    # A list of ten million integers takes half a second and 400 MB.
+    for piece in order.split(_PIECE):
+        yield from piece.tolist()
 
 
 @DATA_SAMPLERS.register_module()
@@ -59,7 +69,7 @@ class DefaultSampler(Sampler[int]):
             order = torch.arange(size)
         if self.total_size > size:
             order = order.repeat(-(-self.total_size // size))[: self.total_size]
-        return iter(order[self.rank :: self.world_size][start:].tolist())
+        return _in_pieces(order[self.rank :: self.world_size][start:])
 
     def __len__(self) -> int:
         """Samples of this rank in an epoch."""
@@ -75,7 +85,8 @@ class InfiniteSampler(Sampler[int]):
     """An endless stream of passes over the dataset, each in its own order; `seed` determines all of them.
 
     Iterating again goes on where the last iterator stopped. `start`, when set, is the sample of this rank's stream at
-    which the next ``__iter__`` begins; it counts once, and costs one permutation for each whole pass left out.
+    which the next ``__iter__`` begins; it counts once. It costs one permutation for each whole pass left out, but for
+    those before ``known_start``: a pass, and the state of the generator that deals it.
     """
 
     endless = True
@@ -87,24 +98,38 @@ class InfiniteSampler(Sampler[int]):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start: int | None = None
+        self.known_start: tuple[int, torch.Tensor] | None = None
+        self._starts: dict[int, torch.Tensor] = {}
         self.indices = self._indices_of_rank()
+
+    def start_of_pass(self, position: int) -> tuple[int, torch.Tensor] | None:
+        """``known_start`` for a stream that goes on at `position` of rank 0; None where nothing is drawn."""
+        wanted = self.world_size * position // self.size
+        known = [number for number in self._starts if number <= wanted]
+        return (max(known), self._starts[max(known)]) if known else self.known_start
 
     def _passes(self, skip: int) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(self.seed)
+        number = 0
         if not self.shuffle:
             in_order = torch.arange(self.size)
             while True:
                 yield in_order
-        for _ in range(skip):  # the generator has to run through what it dealt before
+        if self.known_start is not None and self.known_start[0] <= skip:
+            number = self.known_start[0]
+            generator.set_state(self.known_start[1])
+        for _ in range(skip - number):  # the generator has to run through what it dealt before
             torch.randperm(self.size, generator=generator)
-        while True:
+        for number in itertools.count(skip):
+            self._starts[number] = generator.get_state()
+            self._starts.pop(number - _STARTS_KEPT, None)
             yield torch.randperm(self.size, generator=generator)
 
     def _indices_of_rank(self, start: int = 0) -> Iterator[int]:
         n_passes, offset = divmod(self.rank + self.world_size * start, self.size)
         for order in self._passes(n_passes):
             mine = order[offset :: self.world_size]  # offset >= size, in a tiny dataset: nothing of this pass
-            yield from mine.tolist()
+            yield from _in_pieces(mine)
             offset += len(mine) * self.world_size - self.size
 
     def epochs_of(self, first: int, count: int) -> list[int]:
@@ -114,6 +139,7 @@ class InfiniteSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         if self.start is not None:
+            self._starts = {}
             self.indices = self._indices_of_rank(self.start)
             self.start = None
         return self.indices
