@@ -59,7 +59,8 @@ def layout_of(path: str | os.PathLike[str]) -> str:
         return ""
     file = Path(text)
     if file.is_dir():
-        return STEP_FOLDER if (file / manifest.NAME).is_file() else DCP if is_dcp(file) else ""
+        is_step = (file / manifest.NAME).is_file() or any(file.glob("tensors-*.safetensors"))  # or what is left of one
+        return STEP_FOLDER if is_step else DCP if is_dcp(file) else ""
     if not file.is_file():
         return ""
     with open(file, "rb") as stream:
@@ -100,14 +101,6 @@ def _read_safetensors(path: str, map_location: MapLocation, with_tensors: bool =
         raise CheckpointError(
             f"{path!r} is not a whole file in the safetensors format ({str(error)[:200]}). Copy it again."
         ) from error
-    if map_location not in (None, "cpu"):
-        place = _place(map_location)
-        tensors = OrderedDict((name, place(tensor)) for name, tensor in tensors.items())
+    if isinstance(map_location, (str, torch.device)):
+        tensors = OrderedDict((name, tensor.to(map_location)) for name, tensor in tensors.items())
     return {"state_dict": tensors, "meta": facts}
-
-
-def _place(map_location: MapLocation) -> Any:
-    from trainwright.checkpoint.folder import _device
-
-    device = _device(map_location)
-    return lambda tensor: tensor.to(device)

@@ -91,8 +91,7 @@ def _inside(folder: Path) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda item: item.name):
         if entry.name.startswith((TMP_PREFIX, ".")):
             continue
-        is_folder = entry.is_dir() and (layout_of(entry.path) or any(Path(entry.path).glob("tensors-*.safetensors")))
-        if is_folder or (entry.is_file() and entry.name.endswith(_SUFFIXES)):
+        if (entry.is_dir() and layout_of(entry.path)) or (entry.is_file() and entry.name.endswith(_SUFFIXES)):
             yield entry.path
 
 
