@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainwright.base.errors import CheckpointError, SaveError
+from trainwright.base.errors import CheckpointError, SaveError, WorkDirError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.folder import check_folder, remove_folder, write_folder
 from trainwright.checkpoint.format import write_file
@@ -27,6 +27,7 @@ from trainwright.checkpoint.layouts import (
     signature,
 )
 from trainwright.checkpoint.published import Published, is_published, publish_keys
+from trainwright.checkpoint.run_lock import renew
 from trainwright.dist import from_main, is_main_process
 from trainwright.io import atomic_write_text, is_url
 from trainwright.io.atomic import TMP_PREFIX
@@ -90,6 +91,7 @@ class CheckpointManager:
         return path
 
     def _make_room(self, path: str, tree: Any) -> None:
+        renew(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         needed, free = n_bytes(tree) + _MARGIN, free_bytes(self.folder)
         if needed > free:
@@ -312,7 +314,7 @@ def _hinted(hint: Path) -> tuple[Path | None, str]:
 
 def _is_of_storage(error: BaseException | None) -> bool:
     """Whether the disk is to blame, on this rank or on another one."""
-    while error is not None:
+    while error is not None and not isinstance(error, WorkDirError):
         if isinstance(error, (OSError, SaveError)):
             return True
         error = error.__cause__

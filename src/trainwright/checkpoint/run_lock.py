@@ -2,8 +2,8 @@
 
 POSIX locks (``fcntl.lockf``), not ``flock``: a flock is shared with every process that was forked, so after a kill -9
 it stays held until the last worker of a DataLoader has ended. A POSIX lock belongs to the process alone. Its price:
-closing *any* descriptor of the file in the process lets it go. So the file is opened once, and :data:`_held` keeps a
-second Runner of the same process from opening it.
+closing *any* descriptor of the file in the process lets it go. So the file is opened once, :data:`_held` keeps a second
+Runner of the same process from opening it, and each save takes it once more.
 """
 
 from __future__ import annotations
@@ -121,6 +121,20 @@ class RunLock:
 def is_held(folder: str | os.PathLike[str]) -> bool:
     """Whether this process holds the lock of ``folder``."""
     return (os.getpid(), os.path.realpath(folder)) in _held
+
+
+def renew(folder: str | os.PathLike[str]) -> None:
+    """Take a lock that this process holds once more: whatever in it has read the file meanwhile, as a copy of the
+    folder does, has let it go. WorkDirLockedError when another run has come in since."""
+    lock = _held.get((os.getpid(), os.path.realpath(folder)))
+    if lock is None or lock._fd is None:
+        return
+    try:
+        fcntl.lockf(lock._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise WorkDirLockedError(lock._refusal(_read(lock._fd))) from None
+        raise
 
 
 def _about_me() -> dict[str, Any]:
