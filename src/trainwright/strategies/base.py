@@ -400,12 +400,15 @@ class BaseStrategy(ABC):
         map_location: MapLocation = "default",
         callback: Callback | None = None,
         trusted: bool = False,
+        strict: bool = True,
+        revise_keys: ReviseKeys = STRIP_MODULE,
     ) -> dict[str, Any]:
         """Load weights strictly, optimizer and schedulers from ``filename``; returns the checkpoint for the rest."""
         checkpoint = self.load_checkpoint(
             filename,
             map_location="cpu" if map_location == "default" else map_location,
-            strict=True,
+            strict=strict,
+            revise_keys=revise_keys,
             callback=callback,
             trusted=trusted,
         )
