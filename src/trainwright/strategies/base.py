@@ -380,11 +380,8 @@ class BaseStrategy(ABC):
         trusted: bool = False,
         min_loaded: float = MIN_LOADED,
     ) -> dict[str, Any]:
-        """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it.
-
-        ``trusted=True`` lets a file with unknown objects run code; ``min_loaded`` is the part of the model that must be
-        in it.
-        """
+        """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it. For
+        ``trusted`` see ``checkpoint.read_checkpoint``, for ``min_loaded`` ``checkpoint.load_weights``."""
         checkpoint = self.read_tree(filename, map_location, trusted)
         if callback is not None:
             callback(checkpoint)
@@ -404,13 +401,9 @@ class BaseStrategy(ABC):
         revise_keys: ReviseKeys = STRIP_MODULE,
     ) -> dict[str, Any]:
         """Load weights strictly, optimizer and schedulers from ``filename``; returns the checkpoint for the rest."""
+        place = "cpu" if map_location == "default" else map_location
         checkpoint = self.load_checkpoint(
-            filename,
-            map_location="cpu" if map_location == "default" else map_location,
-            strict=strict,
-            revise_keys=revise_keys,
-            callback=callback,
-            trusted=trusted,
+            filename, map_location=place, strict=strict, revise_keys=revise_keys, callback=callback, trusted=trusted
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
