@@ -157,7 +157,7 @@ class CheckpointManager:
         holds the run lock: another run may be writing. Rank 0 does it."""
         if not is_main_process():
             return
-        for pattern in ["*.pth", "iter_*", "epoch_*", "best_*", "upload", HINT, *_like(name)]:
+        for pattern in ["*.pth", "iter_*", "epoch_*", "best_*", "upload", "probe", "*.py", HINT, *_like(name)]:
             for leftover in self.folder.glob(f"{TMP_PREFIX}{pattern}-*"):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
@@ -226,7 +226,7 @@ class CheckpointManager:
         return [] if named is None else [named]
 
     def _found(self) -> list[Path]:
-        folders = {self.folder}
+        folders = {self.folder, *(remote.folder for remote in self._remotes())}
         folder, named = _hinted(self.folder / HINT)
         # Checkpoints may lie in another out_dir, which only the hint knows. When this folder has the file that is
         # named, it was moved or copied here, and what lies at the old place may be another run's by now.
@@ -252,7 +252,9 @@ class CheckpointManager:
 
     def _latest(self) -> str | None:
         logger = MMLogger.get_current_instance()
-        for found in self._ranked():
+        ranked = self._ranked()
+        self._catch_up(ranked)
+        for found in ranked:
             before = signature(found.path)
             try:
                 if found.fetch is not None:
@@ -264,6 +266,15 @@ class CheckpointManager:
             self._known[found.path] = before
             return found.path
         return None
+
+    def _catch_up(self, ranked: list[_Found]) -> None:
+        """Have uploaded what an earlier run on this machine could not upload any more."""
+        there = {found.path for found in ranked if not found.is_here}
+        for remote in self._remotes():
+            for found in ranked:
+                is_left = found.is_here and found.is_current and found.path not in there
+                if is_left and Path(found.path).parent == remote.folder and self.is_verified(found.path):
+                    remote.upload(found.path, {"iter": found.iter, "epoch": found.epoch})
 
 
 class _Found(NamedTuple):

@@ -1,0 +1,24 @@
+"""SIGKILL at random moments: nothing is lost, and what is completed is as if nothing had happened."""
+
+import pytest
+from harness import LAYOUTS
+from kills import kill_again_and_again, one_process, two_ranks
+
+
+@pytest.mark.parametrize("max_keep", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
+    trial = one_process(tmp_path, layout, checkpoint={"max_keep_ckpts": max_keep})
+    report = kill_again_and_again(tmp_path, trial, 50, seed=max_keep)
+    assert report.problems == []
+    assert report.n_kills == 50
+    assert report.n_completed >= 5
+
+
+@pytest.mark.parametrize(("strategy", "layout"), [("DDPStrategy", "file"), ("FSDPStrategy", "folder")])
+def test_one_of_two_ranks_is_killed_fifty_times(tmp_path, strategy, layout):
+    trial = two_ranks(tmp_path, strategy, layout, checkpoint={"max_keep_ckpts": 1})
+    report = kill_again_and_again(tmp_path, trial, 50, seed=3)
+    assert report.problems == []
+    assert report.n_kills == 50
+    assert report.n_completed >= 5

@@ -1,0 +1,43 @@
+"""A save is cut off before each call to the operating system and inside each write: a checkpoint is there."""
+
+import pytest
+from harness import LAYOUTS, Work, small_config
+from saves import SCENARIOS, Expected, at_a_save, crash_points, die_at, died, prepared
+
+
+def cut_off_everywhere(folder, layout, scenario):
+    """How many crash points there are, and what went wrong at which."""
+    at, settings = prepared(folder, layout, scenario)
+    points, problems = [], []
+
+    def experiment(save):
+        expected = Expected(Work(small_config(folder.with_name("reader"), layout)))
+        safe = expected.learn(folder) if scenario != "first save" else 0
+        ops = save.recorded()
+        if ops is None:
+            yield
+            return
+        assert expected.learn(folder) == at
+        n_published = [op.kind for op in ops].index("mark")
+        calls = [op for op in ops if op.kind != "mark"]
+        points.extend(crash_points(calls))
+        for nth, torn in points:
+            result = die_at(save, nth, torn)
+            if result is None:
+                yield
+                return
+            assert died(result), (result.status, result.sent)
+            problem = expected.problem(folder, at if nth >= n_published else safe)
+            if problem:
+                problems.append(f"died {'inside' if torn else 'before'} call {nth}, {calls[nth]}: {problem}")
+
+    at_a_save(folder, at, experiment, has_best=scenario == "with the best", **settings)
+    return points, problems
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_checkpoint_is_left_at_every_crash_point(tmp_path, layout, scenario):
+    points, problems = cut_off_everywhere(tmp_path / "run", layout, scenario)
+    assert problems == []
+    assert len(points) >= 20

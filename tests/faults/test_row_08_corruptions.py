@@ -1,0 +1,19 @@
+"""Bits flipped, ends cut off, blocks of zeros, empty and missing files: each is noticed, and said, and stepped over."""
+
+import pytest
+from corruptions import Target
+from harness import LAYOUTS
+
+N_FILES = {"file": 1, "folder": 4}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_damage_goes_unnoticed(tmp_path, layout):
+    target = Target(tmp_path, layout)
+    files = target.files()
+    assert len(files) == N_FILES[layout]
+    for number, file in enumerate(files):
+        tally = target.damage(file, 500, seed=number)
+        assert tally.problems == []
+        assert tally.n == 500
+        assert len(tally.kinds) == 5
