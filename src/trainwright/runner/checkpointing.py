@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from typing import Any
@@ -14,9 +15,10 @@ from trainwright.dist import all_gather_object
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
-from trainwright.runner import bringup
+from trainwright.runner import bringup, exactness
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
+from trainwright.runner.resume_cfg import ResumeCfg, check_global_batch, global_batch, take_over_position
 from trainwright.state import Stateful, plain_items, rng
 
 
@@ -75,7 +77,11 @@ class CheckpointMixin(FactsMixin, HookMixin):
         tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
         loader, loop = self.train_dataloader, self._loops.get("train")
         if isinstance(loader, Stateful):
-            tree["loader"] = loader.state_dict()
+            state = loader.state_dict()
+            per_rank = self.distributed and getattr(
+                loader, "state_is_per_rank", not isinstance(loader, KeyedDataLoader)
+            )
+            tree["loader"] = {"by_rank": all_gather_object(state)} if per_rank else state
         if isinstance(loop, TrainLoop) and (state := loop.state_dict()):
             tree["train_loop"] = state
         self.call_hook("before_save_checkpoint", checkpoint=tree)
@@ -99,6 +105,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         from trainwright.base.version import __version__
 
         dataset = getattr(self.train_dataloader, "dataset", None)
+        batch = global_batch(self)
         return {
             **(meta or {}),
             **self.ctx.clock.state_dict(),
@@ -110,6 +117,9 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
             "trainwright_version": __version__,
             "world_size": self.world_size,
+            "global_batch": None if batch is None else dataclasses.asdict(batch),
+            "environment": exactness.environment(self.strategy.device),
+            "fingerprint": exactness.fingerprint(self),
             "dataset_meta": plain_items(getattr(dataset, "metainfo", None) or {})[0],
         }
 
@@ -156,16 +166,18 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if self._has_loaded:
             return
         resume, load_from, trusted = self._resume, self._load_from, self._specs["trust_checkpoint"]
+        settings = ResumeCfg.from_cfg(self._specs["resume_cfg"])
         if isinstance(resume, str):
-            self.resume(resume, trusted=trusted)
+            self.resume(resume, **settings.of_resume(), trusted=trusted)
         elif resume:
             path = load_from or self.checkpoints().latest()
             if path is None:
                 self.logger.info("nothing to resume in %s: training starts from the beginning", self.strategy.work_dir)
             else:
-                self.resume(path, trusted=trusted and path == load_from)  # what is found is the run's own
+                trusted = trusted and path == load_from  # what is found is the run's own
+                self.resume(path, **settings.of_resume(), trusted=trusted)
         elif load_from is not None:
-            self.load_checkpoint(load_from, trusted=trusted)
+            self.load_checkpoint(load_from, **settings.of_load(), trusted=trusted)
 
     def resume(
         self,
@@ -174,9 +186,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
         resume_param_scheduler: bool = True,
         map_location: Any = "default",
         trusted: bool = False,
+        strict: bool = True,
+        revise_keys: ReviseKeys = STRIP_MODULE,
     ) -> None:
         """Take up the training saved in ``filename``: weights, optimizer, schedulers, counters, data position, random
-        streams, hooks and histories. CheckpointError when the file holds weights only."""
+        streams, hooks and histories. CheckpointError when the file holds weights only, and when the samples could not
+        go on in their order (see ``resume_cfg``)."""
         if not self.is_training and self._loops.get("train") is None and self._specs["train_cfg"] is None:
             self.load_checkpoint(filename, map_location="cpu", strict=True, trusted=trusted)
             return
@@ -192,6 +207,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
                     f"cannot resume from {filename!r}: it holds no training state (keys: {keys}). To start from its "
                     f"weights use load_from={filename!r} without resume."
                 )
+            check_global_batch(self, tree, self._allows_inexact)
             self.call_hook("after_load_checkpoint", checkpoint=tree)
 
         checkpoint = self.strategy.resume(
@@ -201,8 +217,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
             map_location=map_location,
             callback=check,
             trusted=trusted,
+            strict=strict,
+            revise_keys=revise_keys,
         )
         self._has_loaded = True
+        exactness.take_over_environment(self, checkpoint["meta"])
+        exactness.compare_fingerprints(self, checkpoint["meta"])
         self._take_over(checkpoint)
         if "ema_state_dict" in checkpoint and not any(hasattr(hook, "ema_model") for hook in self.hooks):
             self.logger.warning(
@@ -267,10 +287,14 @@ class CheckpointMixin(FactsMixin, HookMixin):
         if isinstance(loop, TrainLoop):
             loop.load_state_dict(checkpoint.get("train_loop", {}))
         if "loader" in checkpoint and isinstance(loop.dataloader, Stateful):
-            loop.dataloader.load_state_dict(checkpoint["loader"])
+            take_over_position(self, loop, checkpoint, self._allows_inexact)
         else:
             clock = self.ctx.clock
             loop.batches_to_drop = clock.inner_iter if self.by_epoch else clock.iter
+
+    @property
+    def _allows_inexact(self) -> bool:
+        return ResumeCfg.from_cfg(self._specs["resume_cfg"]).allow_inexact
 
     def _take_over_writers(self, meta: dict[str, Any]) -> None:
         parts = list(meta.get("log_dirs", []))

@@ -51,6 +51,8 @@ class Runner(BuildMixin, CheckpointMixin):
         data_preprocessor: Put into the model's config when that has none.
         load_from: Checkpoint whose weights are loaded; with ``resume`` the whole training is taken up from it.
         resume: True takes up the training from ``load_from``, or from the latest checkpoint in ``work_dir`` if any.
+        resume_cfg: How to load or resume: ``resume_optimizer``, ``resume_param_scheduler``, ``map_location``,
+            ``revise_keys``, ``strict``, ``allow_inexact``; see :class:`~trainwright.runner.resume_cfg.ResumeCfg`.
         trust_checkpoint: Let the file of ``load_from`` or ``resume`` run code where it holds unknown objects.
         launcher: How the processes were started: 'none' for one, 'pytorch' by torchrun.
         env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``.
@@ -94,6 +96,7 @@ class Runner(BuildMixin, CheckpointMixin):
         data_preprocessor: Any = None,
         load_from: str | None = None,
         resume: bool | str = False,
+        resume_cfg: dict[str, Any] | None = None,
         trust_checkpoint: bool = False,
         launcher: str = "none",
         env_cfg: dict[str, Any] = ENV_CFG,

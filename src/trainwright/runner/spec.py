@@ -60,6 +60,7 @@ KEYS: tuple[Key, ...] = (
     Key("data_preprocessor", (dict,), None, "the model's own", "an nn.Module"),
     Key("load_from", _PATH, None, "weights as the model initialises them"),
     Key("resume", (bool, *_PATH), False, "training begins anew"),
+    Key("resume_cfg", (dict,), None, "a resume takes everything and must be exact"),
     Key("trust_checkpoint", (bool,), False, "a checkpoint never runs code"),
     Key("launcher", (str,), "none", "one process"),
     Key("env_cfg", (dict,), ENV_CFG, "NCCL where several processes talk to each other"),

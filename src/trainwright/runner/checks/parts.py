@@ -21,6 +21,7 @@ from trainwright.runner.checks.components import has_known_constructor, hooks, l
 from trainwright.runner.checks.problem import Problem, Where, caught
 from trainwright.runner.checks.resolve import resolve
 from trainwright.runner.fast_dev_run import n_batches
+from trainwright.runner.resume_cfg import ResumeCfg
 from trainwright.runner.spec import DEFAULT_HOOKS
 from trainwright.strategies import Randomness, check_launcher
 from trainwright.strategies.environment import setup_environment
@@ -71,6 +72,7 @@ def check_settings(spec: Spec) -> Iterator[Problem]:
     yield from found
     yield from _check_priorities(spec)
     yield from _check_randomness(spec["randomness"] or {})
+    yield from _check_resume(spec["resume_cfg"] or {})
     yield from _check_env(spec["env_cfg"] or {})
     yield from _check_auto_scale_lr(spec["auto_scale_lr"] or {})
     yield from _check_limits(spec)
@@ -102,6 +104,14 @@ def _check_randomness(cfg: dict[Any, Any]) -> Iterator[Problem]:
     with caught(found, ("randomness", "seed")):
         Randomness.from_cfg({"seed": rest.get("seed")})
     yield from found
+
+
+def _check_resume(cfg: dict[Any, Any]) -> Iterator[Problem]:
+    for name, value in dict.items(cfg):
+        found: list[Problem] = []
+        with caught(found, ("resume_cfg", name)):
+            ResumeCfg.from_cfg({name: value})
+        yield from found
 
 
 def _check_env(cfg: dict[Any, Any]) -> Iterator[Problem]:
