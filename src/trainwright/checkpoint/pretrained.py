@@ -11,7 +11,8 @@ from torch import nn
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
-from trainwright.checkpoint.format import MapLocation, read_file
+from trainwright.checkpoint.format import MapLocation
+from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.checkpoint.weights import STRIP_MODULE, load_weights, revised, weights_of
 from trainwright.model.init_record import RECORD, update_init_info
 from trainwright.registry import WEIGHT_INITIALIZERS
@@ -34,7 +35,7 @@ class PretrainedInit:
         """Load, and note it in the record of ``init_weights``, where there is one."""
         what = f"{type(module).__name__} gets " + (f"{self.prefix!r} of " if self.prefix else "")
         print_log(f"{what}the pretrained weights in {self.checkpoint}", "current")
-        state = revised(weights_of(read_file(self.checkpoint, self.map_location)), STRIP_MODULE)
+        state = revised(weights_of(read_checkpoint(self.checkpoint, self.map_location)), STRIP_MODULE)
         if self.prefix is not None:
             state = self._part(state, self.prefix)
         load_weights(module, {"state_dict": state}, strict=False)
