@@ -36,7 +36,7 @@ from trainwright.io.remote_run import RemoteRun, remote_of, staged, staging_fold
 
 HINT = "last_checkpoint"
 _MARGIN = 1 << 20
-_LONGEST_HINT = 8192
+_LONGEST_HINT, _LONGEST_NAME = 8192, 255
 
 
 class CheckpointManager:
@@ -230,7 +230,7 @@ class CheckpointManager:
         folder, named = _hinted(self.folder / HINT)
         # Checkpoints may lie in another out_dir, which only the hint knows. When this folder has the file that is
         # named, it was moved or copied here, and what lies at the old place may be another run's by now.
-        if folder is not None and not (self.folder / named).exists():
+        if folder is not None and not os.path.exists(self.folder / named):
             folders.add(folder)
         suffix = Path(named).suffix
         patterns = {"*.pth", f"*{glob.escape(suffix)}"} if suffix else {"*.pth", *_like(named)}
@@ -306,6 +306,8 @@ def free_bytes(folder: Path) -> int:
 
 def _hint_text(hint: Path) -> str:
     try:
+        if not hint.is_file():
+            return ""
         with open(hint, "rb") as file:
             return file.read(_LONGEST_HINT).decode().strip()
     except (OSError, ValueError):
@@ -320,7 +322,8 @@ def _hinted(hint: Path) -> tuple[Path | None, str]:
         is_path = named.is_absolute() and ".." not in named.parts and named.parent.is_dir()
     except (OSError, ValueError):
         is_path = False
-    return (named.parent if is_path else None), named.name
+    name = named.name if len(os.fsencode(named.name)) <= _LONGEST_NAME else ""
+    return (named.parent if is_path and name else None), name
 
 
 def _is_of_storage(error: BaseException | None) -> bool:
