@@ -10,7 +10,7 @@ PEERS_STAMP := $(PEERS)/.installed
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed
 
-.PHONY: venv demo test lint format bench peers trackers clean
+.PHONY: venv demo test lint format bench peers faults trackers clean
 
 venv: $(STAMP)
 
@@ -55,6 +55,10 @@ trackers: $(TRACKERS_STAMP)
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The fault suite at full length (half an hour): a table in Markdown, as docs/reliability.md has it.
+faults: venv
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/long_run.py
 
 bench: venv
 	$(BIN)/python benchmarks/import_time.py

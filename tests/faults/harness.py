@@ -148,7 +148,7 @@ def small_config(work_dir: Any, layout: str = "file", max_iters: int = 8, **chan
         "val_cfg": None,
         "val_evaluator": None,
         "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": 0.02}, "clip_grad": {"max_norm": 1.0}},
-        "param_scheduler": {"type": "CosineAnnealingLR", "T_max": 30, "by_epoch": False},
+        "param_scheduler": {"type": "CosineAnnealingLR", "T_max": 8, "by_epoch": False},
         "default_hooks": {"checkpoint": hook},
         "resume": True,
         "log_level": "ERROR",
@@ -173,7 +173,7 @@ def train(config: dict[str, Any]) -> str | None:
 # what they leave ------------------------------------------------------------------------------------------------------
 
 # Times; and what waits to be deleted, which is more where a purge was cut off.
-_VOLATILE = ("time", "experiment_name", "log_dirs", "cfg", "eta", "doomed")
+_VOLATILE = ("time", "experiment_name", "log_dirs", "cfg", "fingerprint", "eta", "doomed")
 
 
 class Work:
@@ -186,6 +186,10 @@ class Work:
     def find(self, folder: str | os.PathLike[str]) -> str | None:
         """The path of the latest checkpoint in a folder."""
         return self._manager(os.fspath(folder)).latest()
+
+    def read_with(self, read: Any) -> None:
+        """Use another reader, to see whether what is wrong with it is found."""
+        self._read = read
 
     @property
     def direct(self) -> Any:

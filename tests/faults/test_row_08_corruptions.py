@@ -1,6 +1,7 @@
 """Bits flipped, ends cut off, blocks of zeros, empty and missing files: each is noticed, and said, and stepped over."""
 
 import pytest
+import torch
 from corruptions import Target
 from harness import LAYOUTS
 
@@ -17,3 +18,11 @@ def test_no_damage_goes_unnoticed(tmp_path, layout):
         assert tally.problems == []
         assert tally.n == 500
         assert len(tally.kinds) == 5
+
+
+def test_a_reader_that_compares_no_checksum_is_caught(tmp_path):
+    target = Target(tmp_path, "file")
+    target.work.read_with(lambda path: torch.load(path, weights_only=True))
+    (file,) = target.files()
+    problems = target.damage(file, 40, seed=0).problems
+    assert any("silently wrong" in problem for problem in problems)
