@@ -11,6 +11,7 @@ from trainwright.dist.collectives import (
     sync_random_seed,
 )
 from trainwright.dist.launch import check_launcher, cleanup, group_store, infer_launcher, init_dist
+from trainwright.dist.own_group import background_group, drop_group, on_group
 from trainwright.dist.process import (
     get_dist_info,
     get_rank,
@@ -27,12 +28,14 @@ __all__ = [
     "all_gather",
     "all_gather_object",
     "all_reduce",
+    "background_group",
     "barrier",
     "broadcast",
     "broadcast_object_list",
     "check_launcher",
     "cleanup",
     "collect_results",
+    "drop_group",
     "failing_together",
     "from_main",
     "gather_object",
@@ -51,6 +54,7 @@ __all__ = [
     "laid_out_as",
     "local",
     "master_only",
+    "on_group",
     "sync_random_seed",
     "whole",
 ]

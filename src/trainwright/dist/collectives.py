@@ -9,6 +9,7 @@ import torch
 from torch import distributed as torch_dist
 
 from trainwright.base.errors import ConfigError
+from trainwright.dist.own_group import chosen
 from trainwright.dist.process import get_rank, get_world_size
 
 _REDUCE_OPS = ("sum", "mean", "product", "min", "max", "band", "bor", "bxor")
@@ -16,12 +17,14 @@ _REDUCE_OPS = ("sum", "mean", "product", "min", "max", "band", "bor", "bxor")
 
 def barrier(group: torch_dist.ProcessGroup | None = None) -> None:
     """Wait until every rank is here."""
+    group = chosen(group)
     if get_world_size(group) > 1:
         torch_dist.barrier(group)
 
 
 def all_reduce(data: torch.Tensor, op: str = "sum", group: torch_dist.ProcessGroup | None = None) -> None:
     """Reduce `data` over all ranks, in place. `op`: sum, mean, product, min, max, band, bor or bxor."""
+    group = chosen(group)
     name = op.lower()
     if name not in _REDUCE_OPS:
         raise ConfigError(f"all_reduce has no op {op!r}; op is one of {', '.join(_REDUCE_OPS)}")
@@ -39,6 +42,7 @@ def all_reduce(data: torch.Tensor, op: str = "sum", group: torch_dist.ProcessGro
 
 def all_gather(data: torch.Tensor, group: torch_dist.ProcessGroup | None = None) -> list[torch.Tensor]:
     """The tensor of every rank, in rank order, on every rank; shapes and types must agree."""
+    group = chosen(group)
     world_size = get_world_size(group)
     if world_size == 1:
         return [data]
@@ -49,6 +53,7 @@ def all_gather(data: torch.Tensor, group: torch_dist.ProcessGroup | None = None)
 
 def broadcast(data: torch.Tensor, src: int = 0, group: torch_dist.ProcessGroup | None = None) -> None:
     """Overwrite `data`, in place, with rank `src`'s; shapes and types must agree."""
+    group = chosen(group)
     if get_world_size(group) > 1:
         flat = data.detach().contiguous()
         torch_dist.broadcast(flat, src, group)
@@ -58,6 +63,7 @@ def broadcast(data: torch.Tensor, src: int = 0, group: torch_dist.ProcessGroup |
 
 def all_gather_object(data: Any, group: torch_dist.ProcessGroup | None = None) -> list[Any]:
     """The picklable `data` of every rank, in rank order, on every rank."""
+    group = chosen(group)
     world_size = get_world_size(group)
     if world_size == 1:
         return [data]
@@ -68,6 +74,7 @@ def all_gather_object(data: Any, group: torch_dist.ProcessGroup | None = None) -
 
 def gather_object(data: Any, dst: int = 0, group: torch_dist.ProcessGroup | None = None) -> list[Any] | None:
     """The picklable `data` of every rank, in rank order, on rank `dst`; None on the others."""
+    group = chosen(group)
     world_size = get_world_size(group)
     if world_size == 1:
         return [data]
@@ -78,6 +85,7 @@ def gather_object(data: Any, dst: int = 0, group: torch_dist.ProcessGroup | None
 
 def broadcast_object_list(data: list[Any], src: int = 0, group: torch_dist.ProcessGroup | None = None) -> None:
     """Overwrite `data`, in place, with rank `src`'s list of picklable objects; the lengths must agree."""
+    group = chosen(group)
     if get_world_size(group) > 1:
         torch_dist.broadcast_object_list(data, src, group)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from trainwright.base.errors import ConfigError, SaveError
@@ -28,6 +30,8 @@ from trainwright.io import is_url, local_dir
 from trainwright.registry import HOOKS
 from trainwright.state import Clock
 
+Settled = Callable[[BaseException | None, Any], None]
+
 
 @HOOKS.register_module()
 class CheckpointHook(Hook):
@@ -39,7 +43,8 @@ class CheckpointHook(Hook):
     Order of a save: logged losses are read and must be finite, the new file is published durably, the hint file is
     moved to it, and only then old files are deleted. ``rule``, ``greater_keys`` and ``less_keys`` say when a metric is
     better. ``filename_tmpl`` has one ``{}`` for the number. The kept list and the best values go into checkpoints, so
-    they continue after a resume.
+    they continue after a resume. With ``async_save`` all of it is done in a thread, from a copy of the state in the
+    host's memory; the next save waits for it.
 
     Files lie in ``work_dir``, or in the folder of its name inside ``out_dir``: a local one, which is all that
     ``backend_args`` and ``file_client_args`` may say. After training the last file (with ``save_last``) and the best
@@ -75,6 +80,7 @@ class CheckpointHook(Hook):
         keep_best: int = 1,
         save_every_s: float | str | None = None,
         max_save_failures: int = 3,
+        async_save: bool = False,
     ) -> None:
         self.interval, self.by_epoch, self.save_every_s = save_times(interval, by_epoch, save_every_s)
         if max_keep_ckpts == 0:
@@ -91,6 +97,7 @@ class CheckpointHook(Hook):
         self.keep_best = whole("keep_best", keep_best, 1)
         self.max_save_failures = whole("max_save_failures", max_save_failures, 1)
         self.n_failed = 0  # saves in a row
+        self.async_save = async_save
         self._timer = None if self.save_every_s is None else SaveTimer(self.save_every_s)
         self._lock: RunLock | None = None
         self.greater_keys = names_of("greater_keys", greater_keys) or tuple(self._default_greater_keys)
@@ -183,6 +190,7 @@ class CheckpointHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Publish the last and the best; not when training will be taken up again. Where the last save failed it is
         tried again first: a training does not end well without its last checkpoint."""
+        runner.finish_saves()
         if self.n_failed and self.save_last and not runner.ctx.stop.interrupts:
             self._save_regular(runner, self._name_now(runner), must=True)
         if not self.published_keys or runner.ctx.stop.interrupts or not is_main_process():
@@ -217,7 +225,9 @@ class CheckpointHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Save by iteration, and by time."""
+        """Save by iteration, and by time; look what became of a save in the background."""
+        if self._looks_back(runner):
+            runner.finish_saves(timeout_s=0)
         due = not self.by_epoch and self.every_n_train_iters(runner, self.interval, self.save_begin)
         if due or (not self.by_epoch and self.save_last and self.is_last_train_iter(runner)):
             runner.logger.info("Saving checkpoint at %d iterations", runner.iter + 1)
@@ -229,7 +239,14 @@ class CheckpointHook(Hook):
     def next_train_iter(self, runner: Any) -> int | None:
         """The next regular save, or the last iteration, or look at the clock; never when saving goes by epoch."""
         look = NEVER if self._timer is None else max(self._timer.next_look, runner.ctx.clock.iter)
+        if self._looks_back(runner):
+            look = runner.ctx.clock.iter
         return look if self.by_epoch else min(self._next_save(runner.ctx.clock), look)
+
+    def _looks_back(self, runner: Any) -> bool:
+        """Whether a save in the background may be found done at any iteration. Several ranks would have to agree on
+        one, and so look when they save again, and at the end."""
+        return self.async_save and runner.is_saving and runner.world_size == 1
 
     def _next_save(self, clock: Clock) -> int:
         last = NEVER if clock.max_iters is None or not self.save_last else clock.max_iters - 1
@@ -286,46 +303,57 @@ class CheckpointHook(Hook):
     def _path(self, name: str) -> str:
         return os.path.join(self.out_dir, name_in(self.layout, name))
 
-    def _save(self, runner: Any, name: str) -> str:
-        settings = {} if self.layout == "file" else {"layout": self.layout}
-        return str(
-            runner.save_checkpoint(
-                self.out_dir,
-                name,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                by_epoch=self.by_epoch,
-                **settings,
-            )
-        )
+    def _save(self, runner: Any, name: str, hint: str | None, settled: Settled, now: bool = False) -> None:
+        """Save, move the hint in the folder ``hint``, delete what has to go; ``settled`` gets the error of the save, or
+        what :meth:`_publish` returned: with ``async_save`` later, unless it must be done ``now``."""
+        path, manager = self._path(name), runner.checkpoints(self.out_dir)
+        doomed = [old for old in self.retention.doomed if self._is_own(old)]
+        follow = partial(_publish, manager, path, doomed, hint)
+        settings: dict[str, Any] = {} if self.layout == "file" else {"layout": self.layout}
+        settings |= {"save_optimizer": self.save_optimizer, "save_param_scheduler": self.save_param_scheduler}
+        try:
+            if self.async_save and not now:
+                runner.save_in_background(self.out_dir, name, follow, settled, **settings)
+                return
+            runner.save_checkpoint(self.out_dir, name, by_epoch=self.by_epoch, **settings)
+        except BaseException as error:  # noqa: BLE001 - raised again there, but for what training goes on after
+            settled(error, None)
+            return
+        settled(None, follow())
 
     def _save_regular(self, runner: Any, name: str, must: bool = False) -> None:
         # The hook's own state goes into the checkpoint too, so the new one is counted in before it is written. What
         # must go is deleted only after it is durable and the hint points to it.
+        runner.finish_saves()  # the lists are those of a save that has failed or not
         path, manager = self._path(name), runner.checkpoints(self.out_dir)
         progress = runner.ctx.clock.as_completed()
-        before, last = self.retention.copy(), self.last_ckpt
+        before, last, n_failed = self.retention.copy(), self.last_ckpt, self.n_failed
         self.retention.add(path, progress.epoch if self.by_epoch else progress.iter, manager.counts)
         self.last_ckpt = path
         self._mirror(runner)
-        try:
-            self._save(runner, name)
-        except BaseException as error:
-            self.retention, self.last_ckpt = before, last
-            self._mirror(runner)
-            if must or not isinstance(error, SaveError):
-                raise
-            self._failed(runner, error)
-            return
-        if self._timer is not None:
+
+        def settled(error: BaseException | None, result: Any) -> None:
+            if error is not None:
+                self.retention, self.last_ckpt = before, last
+                self._mirror(runner)
+            self._settle(runner, error, result, must)
+
+        self._save(runner, name, runner.work_dir, settled, now=must)
+        if self._timer is not None and self.n_failed <= n_failed:
             self._timer.start(runner)
-        try:
-            manager.point_to(path, runner.work_dir)
-        except OSError as error:
-            self._failed(runner, SaveError(f"the hint beside {path!r} was not written: {error.strerror or error}."))
-            return
+
+    def _settle(self, runner: Any, error: BaseException | None, result: Any, must: bool = False) -> bool:
+        """Of a save that is over; returns whether all went well."""
+        if error is not None and (must or not isinstance(error, SaveError)):
+            raise error
+        failure, removed = (error, []) if error is not None else result
+        if failure is not None:
+            self._failed(runner, failure)
+            return False
         self.n_failed = 0
-        self._purge(manager, path)
+        self.retention.doomed = [path for path in self.retention.doomed if self._is_own(path)]
+        self.retention.removed(removed)
+        return True
 
     def _purge(self, manager: CheckpointManager, newest: str) -> None:
         """Delete what has to go, in this run's folder: one resumed from elsewhere leaves what it came from alone."""
@@ -336,7 +364,7 @@ class CheckpointHook(Hook):
     def _failed(self, runner: Any, error: SaveError) -> None:
         """Training goes on after a failed save, and not after ``max_save_failures`` in a row."""
         self.n_failed += 1
-        newest = self.last_ckpt or "none"
+        newest = self.last_ckpt or next((best.path for best in self.bests if best.path is not None), "none")
         if self.n_failed >= self.max_save_failures:
             raise SaveError(
                 f"{self.n_failed} saves in a row failed, so training ends: what it does from here on could be lost. "
@@ -356,30 +384,29 @@ class CheckpointHook(Hook):
         return os.path.realpath(os.path.dirname(path)) == os.path.realpath(self.out_dir)
 
     def _save_best(self, runner: Any, best: Best, value: float) -> None:
+        runner.finish_saves()
         ranking = Ranking(self.keep_best, best.rule == "greater", list(best.entries))
         if not ranking.enters(value):
             return
         name = f"best_{best.metric.replace('/', '_')}_{self._name_now(runner)}"
-        path, manager = self._path(name), runner.checkpoints(self.out_dir)
+        path = self._path(name)
         is_best, before, retained = best.improves(value), replace(best), self.retention.copy()
         self.retention.doom(ranking.add(value, path), path)
         best.entries = ranking.entries
         best.score, best.path = ranking.entries[0]
         self._mirror(runner)
-        try:
-            self._save(runner, name)
-        except BaseException as error:
-            best.score, best.path, best.entries = before.score, before.path, before.entries
-            self.retention = retained
-            self._mirror(runner)
-            if not isinstance(error, SaveError):
-                raise
-            self._failed(runner, error)
-            return
-        self.n_failed = 0
-        self._purge(manager, path)
-        what = "The best checkpoint" if is_best else f"One of the {self.keep_best} best checkpoints"
-        runner.logger.info("%s with %.4f %s is saved to %s.", what, value, best.metric, os.path.basename(path))
+
+        def settled(error: BaseException | None, result: Any) -> None:
+            if error is not None:
+                best.score, best.path, best.entries = before.score, before.path, before.entries
+                self.retention = retained
+                self._mirror(runner)
+            if self._settle(runner, error, result):
+                what = "The best checkpoint" if is_best else f"One of the {self.keep_best} best checkpoints"
+                file = os.path.basename(path)
+                runner.logger.info("%s with %.4f %s is saved to %s.", what, value, best.metric, file)
+
+        self._save(runner, name, None, settled)
 
     def _mirror(self, runner: Any) -> None:
         """MMEngine's names in the message hub."""
@@ -409,6 +436,19 @@ class CheckpointHook(Hook):
             self.bests = list(saved.values()) or self.bests
         else:
             self.bests = [saved.get(best.metric, best) for best in self.bests]
+
+
+def _publish(
+    manager: CheckpointManager, path: str, doomed: list[str], hint: str | None
+) -> tuple[SaveError | None, list[str]]:
+    """What comes after the checkpoint at ``path`` is durable; returns what failed, and what of the ``doomed`` is gone.
+    It may be called in the thread that has written it."""
+    try:
+        if hint is not None:
+            manager.point_to(path, hint)
+    except OSError as error:
+        return SaveError(f"the hint beside {path!r} was not written: {error.strerror or error}."), []
+    return None, manager.purge(doomed, path) if doomed else []
 
 
 def _entries(best: dict[str, Any]) -> list[tuple[float, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import inf
 from time import perf_counter
@@ -27,8 +28,9 @@ from trainwright.hooks.bad_steps import (
 from trainwright.hooks.guard_texts import describe_return, record_of, stop_error
 from trainwright.hooks.intervals import log_interval, whole_number
 from trainwright.hooks.runtime_info_hook import RuntimeInfoHook
-from trainwright.hooks.snapshots import FilePoint, Snapshot, host_copy, obstacle_to_going_back, remembers_no_position
+from trainwright.hooks.snapshots import FilePoint, Snapshot, obstacle_to_going_back, remembers_no_position
 from trainwright.registry import HOOKS
+from trainwright.state import host_copy
 
 Point = Snapshot | FilePoint
 _POLICIES = ("stop", "skip", "rollback")
@@ -100,6 +102,7 @@ class LossGuardHook(Hook):
         self._start: Snapshot | None = None
         self._newest: Snapshot | None = None
         self._files: list[FilePoint] = []
+        self._saved: FilePoint | None = None  # what is being saved; it may be written later
         self._found: BadStep | None = None
         self._obstacle: str | None = None
         self._tree: dict[str, Any] | None = None
@@ -169,14 +172,16 @@ class LossGuardHook(Hook):
         if not self._is_busy:
             self._look()
             self._look_at_held()
+            if self._is_on and self._obstacle is None:
+                done, lengths = runner.ctx.clock.as_completed().iter, runner.ctx.metrics.lengths()
+                self._saved = FilePoint(done, "", lengths, runner.train_loop.place())
 
     def after_save_checkpoint(self, runner: Any, path: str) -> None:
-        """Remember where one can go back to."""
-        if self._is_on and self._obstacle is None:
-            done = runner.ctx.clock.as_completed().iter
-            lengths = runner.ctx.metrics.lengths()
+        """Remember where one can go back to; when this is known, training may be further."""
+        saved, self._saved = self._saved, None
+        if saved is not None:
             self._files = [file for file in self._files if file.path != path][-50:]
-            self._files.append(FilePoint(done, path, lengths, runner.train_loop.place()))
+            self._files.append(replace(saved, path=path))
 
     def after_train(self, runner: Any) -> None:
         """The last look of a loop that cannot go back."""
@@ -296,6 +301,7 @@ class LossGuardHook(Hook):
 
     def _points(self, iteration: int) -> list[Point]:
         """Where one can go back to, not behind that iteration."""
+        self._runner.finish_saves()  # what is being written is such a place too
         points: list[Point] = [point for point in (self._start, self._newest) if point is not None]
         return [point for point in (*points, *self._files) if point.iteration <= iteration]
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import torch
 from torch.utils.data import BatchSampler
 
 from trainwright.base.errors import CheckpointError
 from trainwright.data import KeyedDataLoader
 from trainwright.data.sampler import DefaultSampler
 from trainwright.engine.rewind import Place
-from trainwright.state import Stateful
+from trainwright.state import Stateful, host_copy
 
 
 @dataclass
@@ -99,21 +97,6 @@ def _go_back(runner: Any, tree: dict[str, Any], accumulation: dict[str, Any] | N
 def _replace(target: dict[str, Any], values: Mapping[str, Any]) -> None:
     target.clear()
     target.update(values)
-
-
-def host_copy(value: Any) -> Any:
-    """The same tree with tensors of its own on the host."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if type(value) is OrderedDict:
-        ordered = OrderedDict((key, host_copy(item)) for key, item in value.items())
-        vars(ordered).update(vars(value))  # the versions of a module's layout
-        return ordered
-    if type(value) is dict:
-        return {key: host_copy(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(host_copy, value))
-    return value if isinstance(value, (str, int, float, bytes, type(None))) else copy.deepcopy(value)
 
 
 def obstacle_to_going_back(loop: Any) -> str | None:

@@ -21,6 +21,7 @@ from trainwright.io import remote_of
 from trainwright.io.remote_run import RemoteRun
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
+from trainwright.runner import background_saves
 from trainwright.runner.agreement import agree_on_stops
 from trainwright.runner.fast_dev_run import end_soon
 from trainwright.runner.places import placed
@@ -52,7 +53,9 @@ def closing(runner: Any) -> Iterator[None]:
     try:
         with failing_together() if runner.distributed else nullcontext():
             yield
+            runner.finish_saves()
     finally:
+        background_saves.close(runner)
         if runner.ctx.hooks.profile is not None and runner.rank == 0:
             runner.logger.info("%s", runner.ctx.hooks.profile.report())
         runner.visualizer.close()
@@ -208,6 +211,7 @@ def run_training(runner: Any) -> None:
         runner._pending_streams = None
     with sigint_sets(stop), live_progress(runner):
         runner.train_loop.run()
+    runner.finish_saves()
     path = _save_interrupted(runner) if stop.interrupts and not runner.fast_dev_run else None
     runner.call_hook("after_run")
     if stop.returns:

@@ -15,7 +15,7 @@ from trainwright.dist import all_gather_object
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
-from trainwright.runner import bringup, exactness
+from trainwright.runner import background_saves, bringup, exactness
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
 from trainwright.runner.resume_cfg import ResumeCfg, check_global_batch, global_batch, take_over_position
@@ -41,6 +41,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
         meta: dict[str, Any] | None = None,
         by_epoch: bool = True,
         layout: str = "file",
+        async_save: bool = False,
     ) -> str:
         """Save the whole training state as ``out_dir/filename`` and return the path. With ``layout='folder'`` it is a
         step folder, whose name has no ``.pth``.
@@ -48,11 +49,41 @@ class CheckpointMixin(FactsMixin, HookMixin):
         What is saved is the state after the running iteration or epoch, from whichever event this is called;
         ``by_epoch`` changes nothing. Order: logged losses are read and must be finite, before_save_checkpoint,
         atomic publishing, after_save_checkpoint. ``meta`` is added to the checkpoint's own.
+
+        With ``async_save`` training goes on as soon as the state is copied into the host's memory, and it is written in
+        the background. At most one save is in flight: the next one waits for it first, and raises its error. See
+        :meth:`finish_saves`.
         """
+        if async_save:
+            settings: dict[str, Any] = {
+                "save_optimizer": save_optimizer,
+                "save_param_scheduler": save_param_scheduler,
+                "meta": meta,
+            }
+            return background_saves.begin(self, out_dir, filename, layout=layout, **settings)
+        self.finish_saves()
         tree = self.training_tree(save_optimizer, save_param_scheduler, meta)
         path = self.checkpoints(out_dir).save(filename, tree, layout)
         self.call_hook("after_save_checkpoint", path=path)
         return path
+
+    def save_in_background(
+        self, out_dir: str, filename: str, follow: Any, settled: Any, layout: str = "file", **settings: Any
+    ) -> str:
+        """As :meth:`save_checkpoint` with ``async_save``, for a hook with its own way with failures: ``follow()`` is
+        called in the thread, right after publishing; ``settled(error, result of follow)`` when it is known here."""
+        return background_saves.begin(self, out_dir, filename, follow, settled, layout, **settings)
+
+    def finish_saves(self, timeout_s: float | None = None) -> bool:
+        """Wait for the asynchronous save in flight, if there is one, at most so long; returns whether nothing is in
+        flight any more. When it is written after_save_checkpoint is fired; when it failed that is raised, unless a hook
+        began it and has its own way with failures. All ranks call this."""
+        return background_saves.finish(self, timeout_s)
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether an asynchronous save is in flight, or was, and nobody has looked yet."""
+        return self._saver is not None and self._saver.path is not None
 
     def _state_of(self, hook: Any) -> Any:
         """The state of rank 0's hook; of one whose state differs between ranks, all of them."""
@@ -90,6 +121,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
     def save_at_end(self) -> None:
         """Save where training ends between two planned saves, unless that is saved already: by the CheckpointHook, if
         it is to save the last."""
+        self.finish_saves()
         clock = self.ctx.clock
         for hook in self.hooks:
             if not isinstance(hook, CheckpointHook) or not hook.save_last or (hook.by_epoch and not self.by_epoch):

@@ -16,6 +16,7 @@ from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
 from trainwright.engine.loops.base import pass_length
 from trainwright.registry import LOG_PROCESSORS
+from trainwright.runner.background_saves import STALL, stalled_s
 from trainwright.state import HistoryBuffer
 
 MEAN_PATTERN = r".*(loss|time|data_time|grad_norm).*"
@@ -114,6 +115,10 @@ class LogProcessor:
             for name, value in shown.items()
             if mode == "train" or ("loss" in name and not hides_losses)
         ]
+        stalled = stalled_s(runner) if mode == "train" else None
+        if stalled is not None:
+            tag[STALL] = stalled
+            parts.append(f"{STALL}: {self._text(stalled)}")
         return tag, "  ".join(parts)
 
     def get_log_after_epoch(

@@ -9,6 +9,7 @@ from torch import nn
 
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint import CheckpointManager
+from trainwright.checkpoint.async_save import AsyncSaver
 from trainwright.config import Config
 from trainwright.engine import HookTable
 from trainwright.runner.checks.problem import Problem
@@ -38,6 +39,7 @@ class RunnerParts:
     _resume: bool | str
     _has_loaded: bool
     _managers: dict[str, CheckpointManager]
+    _saver: AsyncSaver | None = None
     _pending_streams: dict[str, Any] | None
     _randomness_cfg: dict[str, Any]
     _earlier_log_dirs: list[str]

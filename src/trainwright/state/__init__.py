@@ -3,6 +3,7 @@
 from trainwright.state.clock import Clock, Completing, Progress
 from trainwright.state.context import RunContext
 from trainwright.state.history import HistoryBuffer
+from trainwright.state.host_copy import HostCopies, HostMemory, host_copy, weights_on_host
 from trainwright.state.message_hub import MessageHub
 from trainwright.state.metrics import MetricStore
 from trainwright.state.plain import NotPlainError, plain_items, to_plain
@@ -13,6 +14,8 @@ __all__ = [
     "Clock",
     "Completing",
     "HistoryBuffer",
+    "HostCopies",
+    "HostMemory",
     "MessageHub",
     "MetricStore",
     "NotPlainError",
@@ -21,6 +24,8 @@ __all__ = [
     "Stateful",
     "StopAt",
     "StopFlag",
+    "host_copy",
     "plain_items",
     "to_plain",
+    "weights_on_host",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +22,7 @@ from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
+from trainwright.state import HostCopies, weights_on_host
 from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
 from trainwright.strategies.schedulers import Schedulers, load_states, make_optim_wrapper, make_schedulers
 from trainwright.strategies.surgery import compile_method
@@ -42,6 +42,7 @@ class BaseStrategy(ABC):
     model: nn.Module
     optim_wrapper: BaseOptimWrapper
     param_schedulers: Schedulers
+    copies: HostCopies | None = None  # of the state that is being gathered, where training is to go on meanwhile
 
     def __init__(
         self,
@@ -311,10 +312,7 @@ class BaseStrategy(ABC):
 
     def model_state_dict(self) -> dict[str, Any]:
         """The model's weights and buffers, on the CPU, under the user's own names."""
-        state = self.unwrapped_model.state_dict()
-        on_cpu = OrderedDict((name, value.detach().cpu()) for name, value in state.items())
-        vars(on_cpu)["_metadata"] = getattr(state, "_metadata", {})  # versions of the modules' layouts
-        return on_cpu
+        return weights_on_host(self.unwrapped_model.state_dict(), self.copies)
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer, or of each under its name."""
