@@ -39,8 +39,12 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL; nothing when it is gone already."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Any signal."""
         if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
     def ended(self, within_s: float = DEADLINE_S) -> bool:
         """Whether it has ended within that time; its status is known then."""

@@ -6,6 +6,7 @@ import os
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ class Report:
     n_kills: int = 0
     n_completed: int = 0
     seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)  # how those that were struck ended
     unreadable: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
@@ -30,13 +32,13 @@ class Report:
         """All that should not be."""
         return self.unreadable + self.lost + self.different
 
-    def add(self, other: Report) -> None:
-        """Count another one in."""
-        self.n_kills += other.n_kills
-        self.n_completed += other.n_completed
-        self.seconds += other.seconds
-        for name in ("unreadable", "lost", "different"):
-            getattr(self, name).extend(getattr(other, name))
+
+Strike = Callable[[Child, random.Random], None]
+
+
+def sigkill(child: Child, draw: random.Random) -> None:
+    """The end, at once."""
+    child.kill()
 
 
 Start = Callable[[Path, SharedCounter], list[Child]]
@@ -125,9 +127,10 @@ def _train_rank(rank: int, store: Path, config: dict[str, Any]) -> None:
     distributed.destroy_process_group()
 
 
-def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int) -> Report:
+def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int, strike: Strike = sigkill) -> Report:
     """Train in one folder after the other. Each training is killed at random moments and resumed until it is done; of
-    several processes a random one is killed, and the others must end by themselves or are ended."""
+    several processes a random one is killed, and the others must end by themselves or are ended. `strike` may do
+    something else to that process, such as sending it signals, of which it ends soon."""
     draw = random.Random(seed)
     report = Report()
     begun = time.monotonic()
@@ -140,9 +143,11 @@ def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int) ->
             victim = draw.choice(children)
             is_done = victim.ended(draw.uniform(0.0, 0.7 * trial.seconds)) or report.n_kills == n_kills
             if not is_done:
-                victim.kill()
+                strike(victim, draw)
                 report.n_kills += 1
             _finish(children, killed=None if is_done else victim)
+            if not is_done:
+                report.statuses[victim.status or 0] += 1
             safe = max(safe, counter.value)
             tree = _check(trial, work_dir, safe, report)
             if tree is not None:
