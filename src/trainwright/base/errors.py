@@ -80,6 +80,10 @@ class RankError(TrainwrightError, RuntimeError):
     """Another process of the run failed; has its rank and its traceback."""
 
 
+class DesyncError(RankError):
+    """The ranks of a run hold different weights."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

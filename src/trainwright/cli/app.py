@@ -145,6 +145,23 @@ def replay(
     raise typer.Exit(replay_recorded(step_dir, cfg_options or [], diagnose, as_json))
 
 
+@app.command("verify-resume")
+def verify(
+    config: ConfigPath,
+    iters: Annotated[int, typer.Option(help="How many iterations to train.")] = 10,
+    at: Annotated[int | None, typer.Option(help="After how many to stop and resume (half of them).")] = None,
+    workers: Annotated[
+        list[int] | None, typer.Option("--workers", metavar="N", help="Try with so many loader workers; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Train CONFIG in one go and in two parts, in a temporary folder, and compare all. Exit code 0: equal, 1: not."""
+    from trainwright.cli.verify_resume import verify_config
+
+    raise typer.Exit(verify_config(config, iters, at, workers or [], cfg_options or [], as_json))
+
+
 @app.command("sync")
 def sync_run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A work folder (its newest run), or one log folder.")],

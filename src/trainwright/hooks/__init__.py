@@ -2,6 +2,7 @@
 
 from trainwright.engine import Hook, Priority, get_priority
 from trainwright.hooks.checkpoint_hook import CheckpointHook
+from trainwright.hooks.desync_hook import DesyncCheckHook
 from trainwright.hooks.early_stopping_hook import EarlyStoppingHook
 from trainwright.hooks.ema_hook import EMAHook
 from trainwright.hooks.empty_cache_hook import EmptyCacheHook
@@ -26,6 +27,7 @@ from trainwright.hooks.throughput_hook import ThroughputHook
 __all__ = [
     "CheckpointHook",
     "DistSamplerSeedHook",
+    "DesyncCheckHook",
     "EMAHook",
     "EarlyStoppingHook",
     "EmptyCacheHook",
