@@ -30,7 +30,7 @@ NAMES = [
 def test_parameters_their_order_and_defaults(name):
     def listed(module):
         parameters = inspect.signature(getattr(module, name).__init__).parameters.values()
-        return [(p.name, p.default, p.kind) for p in parameters if p.kind is not p.VAR_KEYWORD]
+        return [(p.name, p.default, p.kind) for p in parameters if p.kind not in (p.VAR_KEYWORD, p.KEYWORD_ONLY)]
 
     assert listed(hooks) == listed(mmengine_hooks)
 

@@ -77,6 +77,16 @@ def test_trained_resumed_on_another_machine_and_the_same(tmp_path, staging, url,
         assert torch.equal(second.model.state_dict()[name], weight)
 
 
+def test_a_published_copy_is_there_too_and_is_no_checkpoint_to_resume_from(tmp_path, staging):
+    url = f"flaky://{tmp_path}/storage/run"
+    train(url, 1, checkpoint={"published_keys": ["state_dict"]})
+    published = [name for name in there(url) if name.startswith("epoch_1-")]
+    assert len(published) == 1
+    assert read_checkpoint(f"{url}/{published[0]}").keys() == {"state_dict"}
+    another_machine(staging)
+    assert [os.path.basename(path) for path in CheckpointManager(url).candidates()] == ["epoch_1.pth"]
+
+
 def test_an_out_dir_that_is_a_url(tmp_path, staging, url):
     base = url.rpartition("/")[0] + "/out"
     work_dir = tmp_path / "run"

@@ -149,7 +149,10 @@ class CheckpointManager:
 
     def publish(self, path: str, keys: Iterable[str]) -> Published:
         """Write a copy of a checkpoint with these keys only beside it, under a name with its checksum."""
-        return publish_keys(path, self._load_tree(path, "cpu"), keys)
+        done = publish_keys(path, self._load_tree(path, "cpu"), keys)
+        if self.remote is not None:
+            self.remote.upload(done.path, {})
+        return done
 
     def sweep(self, name: str = "") -> None:
         """Delete what killed saves left behind: files and folders under temporary names, which nobody ever reads.
