@@ -40,15 +40,21 @@ class CheckpointHook(Hook):
     metric of ``save_best`` (a name, a list, or 'auto' for the first one) the best one so far, as
     ``best_<metric>_<name>`` (API of mmengine's CheckpointHook).
 
-    Order of a save: logged losses are read and must be finite, the new file is published durably, the hint file is
-    moved to it, and only then old files are deleted. ``rule``, ``greater_keys`` and ``less_keys`` say when a metric is
-    better. ``filename_tmpl`` has one ``{}`` for the number. The kept list and the best values go into checkpoints, so
-    they continue after a resume. With ``async_save`` all of it is done in a thread, from a copy of the state in the
-    host's memory; the next save waits for it.
+    Order of a save: logged losses are read and must be finite, the new one is published durably, the hint file is moved
+    to it, and only then old ones are deleted. ``rule``, ``greater_keys`` and ``less_keys`` say when a metric is better.
+    ``filename_tmpl`` has one ``{}`` for the number. The kept list and the best values go into checkpoints, so they
+    continue after a resume. With ``async_save`` all of it is done in a thread, from a copy of the state in the host's
+    memory; the next save waits for it.
 
-    Files lie in ``work_dir``, or in the folder of its name inside ``out_dir``: a local one, which is all that
-    ``backend_args`` and ``file_client_args`` may say. After training the last file (with ``save_last``) and the best
-    ones are copied with the ``published_keys`` only, and the beginning of the copy's sha256 in its name.
+    ``interval`` may be a text: '2 ep', '500 it', or '30 min' as ``save_every_s`` says in seconds. ``keep_best`` of each
+    metric stay (1), and for good those whose number is a multiple of ``keep_every``; of the last ones only those that
+    verify are counted. ``layout`` is 'file', 'folder' (a step folder), or 'auto' for what the strategy prefers. A save
+    that the storage refuses is an error in the log, and ends the training at ``max_save_failures`` in a row.
+
+    Checkpoints lie in ``work_dir``, or in the folder of its name inside ``out_dir``, which may be a URL that fsspec
+    reaches: then a local folder stands in for it, they are uploaded in the background, and ``backend_args`` has the
+    options of the storage's fsspec class. After training the last one (with ``save_last``) and the best ones are copied
+    with the ``published_keys`` only, and the beginning of the copy's sha256 in its name.
     """
 
     priority = "VERY_LOW"
@@ -75,6 +81,7 @@ class CheckpointHook(Hook):
         backend_args: dict[str, Any] | None = None,
         published_keys: str | tuple[str, ...] | list[str] | None = None,
         save_begin: int = 0,
+        *,
         layout: str = "auto",
         keep_every: int | None = None,
         keep_best: int = 1,
