@@ -177,7 +177,7 @@ def train(config: dict[str, Any]) -> str | None:
 # what they leave ------------------------------------------------------------------------------------------------------
 
 # Times; and what waits to be deleted, which is more where a purge was cut off.
-_VOLATILE = ("time", "experiment_name", "log_dirs", "cfg", "fingerprint", "eta", "doomed")
+_VOLATILE = ("time", "experiment_name", "log_dirs", "cfg", "fingerprint", "eta", "doomed", "checkpoint/stall_s")
 
 
 class Work:

@@ -80,6 +80,7 @@ def one_process(folder: Path, layout: str, **settings: Any) -> Trial:
 
 
 RANKS = 2
+_SPARED = 0.15  # of the resumed processes are left to end
 
 
 def two_ranks(folder: Path, strategy: str, layout: str, **settings: Any) -> Trial:
@@ -128,9 +129,9 @@ def _train_rank(rank: int, store: Path, config: dict[str, Any]) -> None:
 
 
 def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int, strike: Strike = sigkill) -> Report:
-    """Train in one folder after the other. Each training is killed at random moments and resumed until it is done; of
-    several processes a random one is killed, and the others must end by themselves or are ended. `strike` may do
-    something else to that process, such as sending it signals, of which it ends soon."""
+    """Train in one folder after the other. Each training is killed at random moments and resumed until it is done; some
+    of its processes are left to end. Of several processes a random one is killed, and the others must end by themselves
+    or are ended. `strike` may do something else to that process, such as sending it signals, of which it ends soon."""
     draw = random.Random(seed)
     report = Report()
     begun = time.monotonic()
@@ -141,7 +142,8 @@ def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int, st
             counter = SharedCounter()
             children = trial.start(work_dir, counter)
             victim = draw.choice(children)
-            is_done = victim.ended(draw.uniform(0.0, 0.7 * trial.seconds)) or report.n_kills == n_kills
+            is_spared, delay = draw.random() < _SPARED, draw.uniform(0.0, 0.7 * trial.seconds)
+            is_done = is_spared or report.n_kills == n_kills or victim.ended(delay)
             if not is_done:
                 strike(victim, draw)
                 report.n_kills += 1

@@ -24,6 +24,7 @@ import torch
 from corruptions import Target
 from harness import LAYOUTS
 from kills import Report, Trial, kill_again_and_again, one_process, two_ranks
+from resume_grid import STRATEGIES, grid, resume_differs
 from saves import SCENARIOS
 from test_row_03_crash_points import cut_off_everywhere
 from test_row_04_power_loss import MUTANTS, lose_power
@@ -109,22 +110,33 @@ def every_damage(folder: Path, n_kills: int, damages: int) -> Iterator[Outcome]:
             yield Outcome(f"damage of {file.name}, layout {layout}", figures, not tally.problems)
 
 
+def whole_grid(folder: Path, n_kills: int, damages: int) -> Iterator[Outcome]:
+    """Row 20."""
+    for strategy in STRATEGIES:
+        cases = [case for case in grid() if case.strategy == strategy]
+        differ = [case for at, case in enumerate(cases) if resume_differs(case, folder / f"{strategy}_{at}")]
+        what = f"stopped at a random step and resumed: loops, workers, AMP, accumulation, EMA, schedules; {strategy}"
+        yield Outcome(what, f"{len(cases)} cases, {len(differ)} of them not bit for bit as unbroken", not differ)
+
+
 MEASURED: dict[str, Callable[[Path, int, int], Iterator[Outcome]]] = {
     "1": kills_of_one,
     "2": kills_of_a_rank,
     "3": every_crash_point,
     "4": every_power_loss,
     "8": every_damage,
+    "20": whole_grid,
 }
 
 
 def tests_of_rows() -> dict[str, Path]:
-    """The rows that are tests here, by number, and their files."""
+    """The rows that are tests here, by number or numbers, and their files."""
     found: dict[str, Path] = {}
     for file in sorted(HERE.glob("test_row_*.py")):
-        for number in re.findall(r"_(\d\d)(?=_)", file.stem):
-            found.setdefault(str(int(number)), file)
-    return {row: file for row, file in found.items() if row not in MEASURED}
+        rows = [str(int(number)) for number in re.findall(r"_(\d\d)(?=_)", file.stem)]
+        found[" ".join(row for row in rows if row not in MEASURED)] = file
+    found.pop("", None)
+    return found
 
 
 def tested(row: str) -> Outcome:
@@ -155,7 +167,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=2000, help="of one process; half as many of a rank of two")
     parser.add_argument("--damages", type=int, default=2000, help="a file")
-    parser.add_argument("--rows", nargs="*", default=sorted([*MEASURED, *tests_of_rows()], key=int))
+    rows = sorted([*MEASURED, *tests_of_rows()], key=lambda row: int(row.split()[0]))
+    parser.add_argument("--rows", nargs="*", metavar="ROW", default=rows, help=", ".join(rows))
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     write = sys.stdout.write

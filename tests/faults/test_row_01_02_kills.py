@@ -12,7 +12,7 @@ def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
     report = kill_again_and_again(tmp_path, trial, 50, seed=max_keep)
     assert report.problems == []
     assert report.n_kills == 50
-    assert report.n_completed >= 2
+    assert report.n_completed >= 5
 
 
 @pytest.mark.parametrize(("strategy", "layout"), [("DDPStrategy", "file"), ("FSDPStrategy", "folder")])
@@ -21,4 +21,4 @@ def test_one_of_two_ranks_is_killed_fifty_times(tmp_path, strategy, layout):
     report = kill_again_and_again(tmp_path, trial, 50, seed=3)
     assert report.problems == []
     assert report.n_kills == 50
-    assert report.n_completed >= 2
+    assert report.n_completed >= 5
