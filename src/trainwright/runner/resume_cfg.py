@@ -171,6 +171,7 @@ def take_over_position(runner: Any, loop: Any, tree: dict[str, Any], allow_inexa
     if not isinstance(loader, KeyedDataLoader) and isinstance(state, dict) and "by_rank" in state:
         state = of_this_rank(state)[0]
     loader.load_state_dict(state)
+    loop.enters_quietly = not isinstance(loader, KeyedDataLoader) and clock.inner_iter > 0
     now, saved = global_batch(runner), tree["meta"].get("global_batch")
     if not isinstance(loader, KeyedDataLoader) or now is None or not saved or not runner.by_epoch:
         return

@@ -44,6 +44,8 @@ class TrainLoop(BaseLoop):
         self._saved_at = 0  # iteration
         # Batches to read and drop before the next one is used: for loaders that cannot jump to a position.
         self.batches_to_drop = 0
+        # Resumed inside a pass over a loader of the user's own: what entering it draws was drawn before.
+        self.enters_quietly = False
         # For a guard that goes back in time: see trainwright.engine.rewind.
         self.detours = Detours()
         self.last_look: Callable[[], None] | None = None  # called when all iterations are done, before the last events
@@ -136,9 +138,12 @@ class TrainLoop(BaseLoop):
             loader.set_epoch(epoch)
         if self.remembers_passes:
             self._pass = self._pass_to_replay or begin_pass(loader, epoch, self.clock.iter - self.batches_to_drop)
+        streams, self.enters_quietly = rng.capture() if self.enters_quietly else None, False
         batches: Iterator[Any] = (
             self._replayed(loader) if self.batches_to_drop else self.runner.strategy.batches(loader)
         )
+        if streams is not None:
+            rng.restore(streams)
         limit = None if self.limit_batches is None else self.pass_length
         if limit is not None:
             batches = islice(batches, max(limit - used, 0))
