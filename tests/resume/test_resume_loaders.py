@@ -7,6 +7,7 @@ import pytest
 from resuming import BY_ITER, assert_same, config, resumed, run
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from trainwright.base.errors import ConfigError
 from trainwright.data import default_collate
 from trainwright.engine import Event
 from trainwright.testing.recorder import StopAt
@@ -122,3 +123,16 @@ def test_torchdatas_stateful_loader(tmp_path):
     run(config(tmp_path / "parts", **changes()), StopAt(Event.AFTER_TRAIN_ITER, 7))
     rest = resumed(config(tmp_path / "parts", **changes()))
     assert differences(straight.final["state_dict"], rest.final["state_dict"]) == []
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_evaluation_leaves_nothing_out(tmp_path, several):
+    cfg = config(tmp_path)
+    cfg["val_dataloader"] |= {"on_sample_error": "skip"}
+    if several:
+        cfg["val_dataloader"] = {"near": cfg["val_dataloader"]}
+        cfg["val_evaluator"] = {"near": cfg["val_evaluator"]}
+    with pytest.raises(
+        ConfigError, match="val_dataloader has on_sample_error='skip'.* an evaluation would count it twice"
+    ):
+        run(cfg)

@@ -56,9 +56,21 @@ def build_eval_loop(runner: Any, name: str, loop: Any, dataloader: Any, evaluato
     if isinstance(loop, BaseLoop):
         return loop
     _as_dict(loop, f"{name}_cfg")
+    _refuse_skipping(name, dataloader)
     args = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
     args["type"] = "ValLoop" if name == "val" else "TestLoop"
     return LOOPS.build(loop, default_args=args)  # type: ignore[no-any-return]
+
+
+def _refuse_skipping(name: str, dataloader: Any) -> None:
+    several = isinstance(dataloader, dict) and "dataset" not in dataloader
+    for cfg in dataloader.values() if several else [dataloader]:
+        policy = cfg.get("on_sample_error", "raise") if isinstance(cfg, dict) else "raise"
+        if policy != "raise":
+            raise ConfigError(
+                f"{name}_dataloader has on_sample_error={policy!r}, which puts another sample in the place of one, and "
+                "an evaluation would count it twice: leave it out there, it is for train_dataloader"
+            )
 
 
 def build_evaluator(evaluator: Any) -> Any:
