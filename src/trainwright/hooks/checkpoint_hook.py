@@ -60,6 +60,7 @@ class CheckpointHook(Hook):
     priority = "VERY_LOW"
     rewinds = False  # files on disk stay
     out_dir: str
+    _lock: RunLock | None = None  # of an out_dir
     _default_greater_keys: ClassVar[tuple[str, ...] | list[str]] = GREATER_KEYS
     _default_less_keys: ClassVar[tuple[str, ...] | list[str]] = LESS_KEYS
 
@@ -106,7 +107,6 @@ class CheckpointHook(Hook):
         self.n_failed = 0  # saves in a row
         self.async_save = async_save
         self._timer = None if self.save_every_s is None else SaveTimer(self.save_every_s)
-        self._lock: RunLock | None = None
         self.greater_keys = names_of("greater_keys", greater_keys) or tuple(self._default_greater_keys)
         self.less_keys = names_of("less_keys", less_keys) or tuple(self._default_less_keys)
         self._best_rules = BestRules(self.greater_keys, self.less_keys)
