@@ -67,6 +67,7 @@ bench: venv
 	$(BIN)/python benchmarks/dataset_memory.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/hook_cost.py
+	$(BIN)/python benchmarks/resume.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis work_dirs
