@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from trainwright.checkpoint import read_file, write_file
+from trainwright.checkpoint.async_save import AsyncSaver, Job
 from trainwright.checkpoint.folder import read_folder, write_folder
 
 N_LAYERS = 16
@@ -53,12 +54,33 @@ def plain_save(path: Path, state: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def copy_of(state: Any) -> Callable[[], None]:
+    """Copies all of it into memory that is there."""
+    pairs = [(torch.empty_like(tensor), tensor) for tensor in tensors_of(state)]
+
+    def copy() -> None:
+        for target, tensor in pairs:
+            target.copy_(tensor)
+
+    return copy
+
+
+def save_beside(saver: AsyncSaver, path: Path, state: dict[str, Any]) -> Callable[[], bool]:
+    """What a training waits for; returns what waits for the rest."""
+    tree = saver.snapshot(str(path), state, saver.copies())
+    saver.begin(Job(str(path), lambda: write_file(path, tree)))
+    return saver.settle
+
+
 def actions(folder: Path, state: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    saver, beside = AsyncSaver(), folder / "beside.pth"
     plain, ours, step = folder / "plain.pth", folder / "ours.pth", folder / "step"
     return {
         "torch.save + fsync": lambda: plain_save(plain, state),
         "save, one file": lambda: write_file(ours, state),
         "save, step folder": lambda: write_folder(step, state),
+        "memory copy": copy_of(state),
+        "stall of an asynchronous save": lambda: save_beside(saver, beside, state),
         "torch.load": lambda: torch.load(plain, weights_only=True),
         "verified load, one file": lambda: read_file(ours),
         "verified load, step folder": lambda: read_folder(step),
@@ -68,8 +90,11 @@ def actions(folder: Path, state: dict[str, Any]) -> dict[str, Callable[[], Any]]
 def timed(action: Callable[[], Any]) -> float:
     os.sync()  # what others wrote is none of this action's time
     began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+    rest = action()
+    seconds = time.perf_counter() - began
+    if callable(rest):
+        rest()
+    return seconds
 
 
 def main() -> None:
@@ -83,13 +108,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         todo = actions(Path(name), state)
         for action in todo.values():
-            action()  # files and allocator are warm
+            timed(action)  # files and allocator are warm
         for at in range(options.rounds):
             names = list(todo)
             names = names[at % len(names) :] + names[: at % len(names)]
             for one in names:
                 seconds.setdefault(one, []).append(timed(todo[one]))
-    base = {"save": "torch.save + fsync", "verified": "torch.load"}
+    base = {"save": "torch.save + fsync", "stall": "memory copy", "verified": "torch.load"}
     print(f"{options.gib:g} GiB of state, {options.rounds} rounds, {torch.get_num_threads()} threads")
     for one, own in seconds.items():
         reference = base.get(one.partition(" ")[0].rstrip(","))
