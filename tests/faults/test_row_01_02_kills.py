@@ -15,10 +15,13 @@ def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
     assert report.n_completed >= 5
 
 
-@pytest.mark.parametrize(("strategy", "layout"), [("DDPStrategy", "file"), ("FSDPStrategy", "folder")])
-def test_one_of_two_ranks_is_killed_fifty_times(tmp_path, strategy, layout):
+# A hundred together; FSDP takes twice as long.
+@pytest.mark.parametrize(
+    ("strategy", "layout", "n_kills"), [("DDPStrategy", "file", 70), ("FSDPStrategy", "folder", 30)]
+)
+def test_one_of_two_ranks_is_killed_a_hundred_times(tmp_path, strategy, layout, n_kills):
     trial = two_ranks(tmp_path, strategy, layout, checkpoint={"max_keep_ckpts": 1})
-    report = kill_again_and_again(tmp_path, trial, 50, seed=3)
+    report = kill_again_and_again(tmp_path, trial, n_kills, seed=3)
     assert report.problems == []
-    assert report.n_kills == 50
-    assert report.n_completed >= 5
+    assert report.n_kills == n_kills
+    assert report.n_completed >= 3
