@@ -95,8 +95,9 @@ def is_finite(weights):
     return all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_both_leave_out_the_step_in_which_one_has_a_nan(tmp_path):
-    (skipped, events, weights), other = in_ranks(2, guarded, tmp_path, "DDPStrategy")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_both_leave_out_the_step_in_which_one_has_a_nan(tmp_path, strategy):
+    (skipped, events, weights), other = in_ranks(2, guarded, tmp_path, strategy)
     assert len(skipped) == len(events) >= 1
     assert (skipped, events) == other[:2]
     assert is_finite(weights)

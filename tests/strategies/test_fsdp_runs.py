@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from trainwright import Runner
-from trainwright.checkpoint import read_file
+from trainwright.checkpoint.kinds import read_checkpoint
+from trainwright.checkpoint.manifest import Manifest
 from trainwright.testing.rank_runs import (
     ADAM,
     CASES,
@@ -20,6 +21,7 @@ from trainwright.testing.rank_runs import (
     logged,
     resume_differences,
     run_cases,
+    saved_at,
     train_toy,
 )
 from trainwright.testing.toys import toy_config, toy_loader
@@ -71,17 +73,37 @@ def part_of_a_run(folder: Path, strategy: dict[str, Any] | None, load_from: str 
 
 
 def test_a_checkpoint_is_taken_up_by_any_strategy_and_number_of_ranks(tmp_path: Path) -> None:
-    saved = os.fspath(tmp_path / "fsdp" / "iter_2.pth")
     in_ranks(2, part_of_a_run, tmp_path / "fsdp", FSDP, None)
-    whole = read_file(os.fspath(tmp_path / "fsdp" / "iter_6.pth"))
+    saved = os.fspath(saved_at(tmp_path / "fsdp", "iter_2"))
+    whole = read_checkpoint(saved_at(tmp_path / "fsdp", "iter_6"))
     for name, n_ranks, strategy in (("one", 1, None), ("ddp", 2, {"type": "DDPStrategy"}), ("three", 2, FSDP)):
         in_ranks(n_ranks, part_of_a_run, tmp_path / name, strategy, saved)
-        rest = read_file(os.fspath(tmp_path / name / "iter_6.pth"))
+        rest = read_checkpoint(saved_at(tmp_path / name, "iter_6"))
         for part in ("state_dict", "optimizer", "ema_state_dict"):
             assert close(rest[part], whole[part], 1e-5), (name, part)
     in_ranks(2, part_of_a_run, tmp_path / "back", FSDP, os.fspath(tmp_path / "one" / "iter_4.pth"))
-    rest = read_file(os.fspath(tmp_path / "back" / "iter_6.pth"))
+    rest = read_checkpoint(saved_at(tmp_path / "back", "iter_6"))
     assert close(rest["optimizer"], whole["optimizer"], 1e-5)
+
+
+def test_each_rank_writes_its_own_part(tmp_path: Path) -> None:
+    in_ranks(2, part_of_a_run, tmp_path / "fsdp", FSDP, None)
+    step = tmp_path / "fsdp" / "iter_2"
+    manifest = Manifest.read(step)
+    assert manifest.world_size == 2
+    weights = [name for name in manifest.tensors if name.endswith(".weight") or ".weight." in name]
+    prefixes = ("state_dict.", "optimizer.state.", "ema_state_dict.")
+    momenta = [name for name in manifest.tensors if name.endswith("exp_avg")]
+    for prefix in prefixes:
+        own = [name for name in (*weights, *momenta) if name.startswith(prefix)]
+        assert own
+        for name in own:
+            first, second = manifest.tensors[name].chunks
+            n_rows = manifest.tensors[name].shape[0]
+            assert (first.offset[0], second.offset[0]) == (0, first.shape[0])
+            assert first.shape[0] + second.shape[0] == n_rows
+    sizes = [(step / f"tensors-0000{rank}-of-00002.safetensors").stat().st_size for rank in (0, 1)]
+    assert min(sizes) > max(sizes) / 3
 
 
 def state_without_sharing(folder: Path) -> tuple[Any, Any, bool]:

@@ -34,8 +34,8 @@ ASIDE = ".old-"
 
 def write_folder(path: str | os.PathLike[str], tree: dict[str, Any], group: Any = None) -> None:
     """Publish ``tree`` as a step folder at ``path``: nothing, or an older folder, or the whole new one is there, at
-    every moment. Every rank of ``group`` calls it, with its own part of sharded tensors and of the :data:`PER_RANK`
-    lists.
+    every moment. Every rank of ``group`` calls it, with its own part of sharded tensors. Of a :data:`PER_RANK` list it
+    writes its own item, or all that it has where those of the others are not in it.
 
     Order: a temporary folder under a unique name that rank 0 chose; every rank its files, each flushed and fsynced;
     sizes and checksums to rank 0; the manifest; fsync of the folder; rename; fsync of the parent. An error on one rank

@@ -21,7 +21,7 @@ from trainwright.dist.process import (
     master_only,
 )
 from trainwright.dist.results import collect_results, interleave
-from trainwright.dist.shards import gathered, gathered_tree, is_sharded, laid_out_as, local, whole
+from trainwright.dist.shards import gathered, gathered_tree, is_sharded, keeping_shards, laid_out_as, local, whole
 from trainwright.dist.together import failing_together, from_main
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "is_distributed",
     "is_main_process",
     "is_sharded",
+    "keeping_shards",
     "laid_out_as",
     "local",
     "master_only",

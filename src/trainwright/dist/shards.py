@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 
 from trainwright.dist.process import is_main_process
+
+
+_keeps_shards: ContextVar[bool] = ContextVar("keeps_shards", default=False)
+
+
+@contextmanager
+def keeping_shards() -> Iterator[None]:
+    """Within it :func:`gathered` gathers nothing: for states that each rank keeps, or writes, its own part of."""
+    before = _keeps_shards.set(True)
+    try:
+        yield
+    finally:
+        _keeps_shards.reset(before)
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -31,10 +46,13 @@ def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """The whole of a tensor in the memory of rank 0's CPU. All ranks call this.
 
     Of a sharded one the other ranks get a tensor on the meta device: its shape and type, without memory. The result
-    shares no memory with a sharded tensor; a plain one that lies on the CPU is not copied.
+    shares no memory with a sharded tensor; a plain one that lies on the CPU is not copied. Within
+    :func:`keeping_shards` a sharded tensor stays what it is.
     """
     if not is_sharded(tensor):
         return tensor.detach().cpu()
+    if _keeps_shards.get():
+        return tensor.detach()
     full: torch.Tensor = whole(tensor.detach())
     return full.to("cpu", copy=True) if is_main_process() else full.to("meta")
 

@@ -34,7 +34,7 @@ class Snapshot:
         """A copy of where ``runner`` stands; reads the device."""
         hub, wrapper = runner.message_hub, runner.optim_wrapper
         lengths = runner.ctx.metrics.lengths()
-        tree = host_copy(runner.training_tree(histories=False))
+        tree = host_copy(runner.training_tree(histories=False, sharded=True))
         has_counts = hasattr(wrapper, "accumulation_state")
         return cls(
             int(tree["meta"]["iter"]),

@@ -43,7 +43,7 @@ def begin(
     copies = saver.copies()
     runner.strategy.copies = copies
     try:
-        tree = runner.training_tree(**settings)
+        tree = runner.training_tree(**settings, sharded=layout == "folder")
     finally:
         runner.strategy.copies = None
     tree = saver.snapshot(path, tree, copies)

@@ -11,7 +11,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
-from trainwright.dist import all_gather_object
+from trainwright.dist import all_gather_object, keeping_shards
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
@@ -62,7 +62,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             }
             return background_saves.begin(self, out_dir, filename, layout=layout, **settings)
         self.finish_saves()
-        tree = self.training_tree(save_optimizer, save_param_scheduler, meta)
+        tree = self.training_tree(save_optimizer, save_param_scheduler, meta, sharded=layout == "folder")
         path = self.checkpoints(out_dir).save(filename, tree, layout)
         self.call_hook("after_save_checkpoint", path=path)
         return path
@@ -96,9 +96,14 @@ class CheckpointMixin(FactsMixin, HookMixin):
         save_param_scheduler: bool = True,
         meta: dict[str, Any] | None = None,
         histories: bool = True,
+        sharded: bool = False,
     ) -> dict[str, Any]:
         """What :meth:`save_checkpoint` writes; its tensors may be those that training works on. Without ``histories``
-        nothing of the message hub is in it. All ranks call this."""
+        nothing of the message hub is in it. ``sharded``: each rank has its own part of sharded tensors; otherwise rank
+        0 has the whole of them. All ranks call this."""
+        if sharded:
+            with keeping_shards():
+                return self.training_tree(save_optimizer, save_param_scheduler, meta, histories)
         tree: dict[str, Any] = {"meta": self._meta(meta)}
         if histories:
             tree["message_hub"] = self.message_hub.state_dict()

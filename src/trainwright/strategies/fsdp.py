@@ -33,8 +33,11 @@ class FSDPStrategy(RanksStrategy):
     `cpu_offload`: parts lie in the memory of the host. `forward_methods`: methods of the model besides ``forward`` that
     compute with its weights and are called from outside; overridden ``val_step`` and ``test_step`` are added.
 
-    Checkpoints hold whole tensors in the layout of one process: any strategy and any number of ranks reads them.
+    A checkpoint is a step folder, into which each rank writes its part of every tensor; as a single file
+    (``CheckpointHook(layout='file')``) rank 0 gathers the whole. Any strategy and any number of ranks reads either.
     """
+
+    layout = "folder"
 
     def __init__(
         self,
@@ -147,7 +150,8 @@ class FSDPStrategy(RanksStrategy):
     # state ------------------------------------------------------------------------------------------------------
 
     def model_state_dict(self) -> dict[str, Any]:
-        """Whole weights and buffers in the memory of rank 0; the other ranks have their shapes only. All call this."""
+        """Whole weights and buffers in the memory of rank 0; the other ranks have their shapes only. All call this.
+        Within ``dist.keeping_shards()`` each rank has its own part."""
         state = self.model.state_dict()
         whole = OrderedDict((name, dist.gathered(value)) for name, value in state.items())
         vars(whole)["_metadata"] = getattr(state, "_metadata", {})

@@ -10,7 +10,7 @@ import torch
 import torch._dynamo
 import torch.distributed.fsdp  # both are what a rank would import by itself, in seconds; forked ranks have them already
 
-from trainwright.checkpoint import read_file
+from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.engine import Hook
 from trainwright.runner import Runner
 from trainwright.testing.ranks import run_ranks
@@ -50,7 +50,7 @@ def logged(runner: Runner, name: str = "loss") -> list[float]:
 
 def exact_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What of a checkpoint must be the same, bit for bit, in two runs that did the same."""
-    tree = read_file(str(path))
+    tree = read_checkpoint(path)
     state = {name: tree[name] for name in _PARTS if name in tree}
     state["progress"] = {name: tree["meta"][name] for name in ("epoch", "iter", "inner_iter")}
     histories = tree["message_hub"]["log_scalars"]
@@ -69,6 +69,12 @@ class SampleRecorder(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Note the batch."""
         self.batches.append(torch.as_tensor(data_batch["inputs"])[:, 0].tolist())
+
+
+def saved_at(folder: Path, name: str) -> Path:
+    """The checkpoint of that name in either layout: a file, or else a step folder."""
+    file = folder / f"{name}.pth"
+    return file if file.is_file() else folder / name
 
 
 def run_cases(folder: Path, batch_size: int, strategy: dict[str, Any] | None) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def run_cases(folder: Path, batch_size: int, strategy: dict[str, Any] | None) ->
         }
         if runner.rank == 0:
             parts = ("state_dict", "optimizer", "ema_state_dict")
-            tree = read_file(str(folder / name / "epoch_2.pth"))
+            tree = read_checkpoint(saved_at(folder / name, "epoch_2"))
             found[name]["tree"] = {key: tree[key] for key in parts if key in tree}
     return found
 
@@ -125,9 +131,9 @@ def resume_differences(folder: Path, **changes: Any) -> list[str]:
     }
     whole = train_toy(folder / "whole", **common)
     torch.rand(7)  # whoever resumes has drawn other numbers
-    train_toy(folder / "rest", load_from=os.fspath(folder / "whole" / "iter_4.pth"), resume=True, **common)
-    last = f"iter_{whole.max_iters}.pth"
-    return differences(exact_state(folder / "whole" / last), exact_state(folder / "rest" / last))
+    train_toy(folder / "rest", load_from=os.fspath(saved_at(folder / "whole", "iter_4")), resume=True, **common)
+    last = [saved_at(folder / part, f"iter_{whole.max_iters}") for part in ("whole", "rest")]
+    return differences(*map(exact_state, last))
 
 
 def in_ranks(n_ranks: int, func: Any, *args: Any) -> list[Any]:
