@@ -31,8 +31,9 @@ lint: venv
 	$(BIN)/python tools/check_sizes.py
 	$(BIN)/python tools/check_source.py
 
+# Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker"
 
 $(PEERS_STAMP): pyproject.toml constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -50,7 +51,7 @@ $(TRACKERS_STAMP): pyproject.toml constraints.txt
 
 # The tests that run the trackers' own packages, in an environment that has them. Nothing of it needs a network.
 trackers: $(TRACKERS_STAMP)
-	OMP_NUM_THREADS=1 $(TRACKERS)/bin/python -m pytest -m tracker
+	OMP_NUM_THREADS=1 $(TRACKERS)/bin/python -m pytest -m tracker -n $(WORKERS) tests/visualization
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -30,7 +30,8 @@ class Terminal:
         self.raw = b""
         self.master, slave = pty.openpty()
         self.resize(columns, lines)
-        env = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "TTY_COMPATIBLE")}
+        unlike_a_terminal = ("CI", "COLUMNS", "LINES", "NO_COLOR", "TTY_COMPATIBLE")  # other tests may set them
+        env = {key: value for key, value in os.environ.items() if key not in unlike_a_terminal}
         self.process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(work_dir), scenario],
             stdin=subprocess.PIPE,

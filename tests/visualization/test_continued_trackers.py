@@ -62,8 +62,12 @@ def test_a_run_that_is_resumed_in_another_folder_is_another_run(tmp_path):
     assert [step for step, _ in tensorboard(folder)["loss"]] == [10, 12]
 
 
-def test_a_run_that_goes_back_in_time_cuts_its_trackers(tmp_path):
+def test_a_run_that_goes_back_in_time_cuts_its_trackers(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
+    from tensorboard.summary.writer import event_file_writer
+
+    # Files of one second are read in the order of their numbers as text: 10 would come before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     visualizer = Visualizer(
         vis_backends=[{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}], save_dir=str(tmp_path / "now")
     )

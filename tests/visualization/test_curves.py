@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -90,11 +91,75 @@ def test_picture_has_three_panels_a_title_and_the_best_value(run, monkeypatch, t
     assert rates.get_yscale() == "linear"
 
 
-def test_learning_rate_is_logarithmic_when_it_spans_more_than_twenty_times(tmp_path, monkeypatch):
-    path = write(tmp_path / "s.json", [train_line(i, lr=10.0**-i) for i in range(1, 5)])
+@pytest.mark.parametrize(
+    ("rate", "scale"),
+    [
+        (lambda i: 1e-3 * (1 + math.cos(math.pi * i / 101)), "linear"),
+        (lambda i: 0.1 ** (1 + i // 30), "log"),
+        (lambda i: 0.1 / math.sqrt(i), "linear"),
+        (lambda i: 0.0, "linear"),
+    ],
+    ids=["cosine_to_zero", "steps", "inverse_root", "zero"],
+)
+def test_learning_rate_is_logarithmic_when_much_of_it_would_lie_on_the_axis(tmp_path, monkeypatch, rate, scale):
+    path = write(tmp_path / "s.json", [train_line(i, lr=rate(i), loss=1.0) for i in range(1, 101)])
     figure = painted(path, monkeypatch, tmp_path, title="a title")
-    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log"]
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", scale]
     assert figure.get_suptitle() == "a title"
+
+
+def test_a_metric_that_begins_near_zero_stays_linear_and_one_that_falls_by_decades_does_not(tmp_path, monkeypatch):
+    def val(i, value):
+        return {"acc": value, "step": i, "iter": i, "phase": "val"}
+
+    rises = write(tmp_path / "a.json", [val(i, value) for i, value in enumerate([0.1, 40, 60, 70, 75], 1)])
+    falls = write(tmp_path / "b.json", [val(i, 10.0**-i) for i in range(5)])
+    assert painted(rises, monkeypatch, tmp_path).axes[0].get_yscale() == "linear"
+    assert painted(falls, monkeypatch, tmp_path).axes[0].get_yscale() == "log"
+
+
+def resumed_run(tmp_path, *places):
+    """A run of 100 iterations, and parts that took it up at ``places``."""
+    files = [write(tmp_path / "0" / "scalars.json", [train_line(i) for i in range(1, 101)])]
+    for number, at in enumerate(places, 1):
+        lines = [train_line(i) for i in range(at + 1, 101)]
+        files.append(write(tmp_path / str(number) / "scalars.json", lines))
+        (files[-1].parent / "resumed.json").write_text(json.dumps({"iter": at, "val_due": False}))
+    return files
+
+
+def dashed(axes):
+    return [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+
+
+def test_lines_stand_where_the_run_was_resumed(tmp_path, monkeypatch):
+    losses, rates = painted(resumed_run(tmp_path, 40, 60, 97), monkeypatch, tmp_path).axes
+    assert dashed(losses) == dashed(rates) == [40, 60, 97]
+    assert [text.get_text() for text in losses.texts] == ["resumed at 40", "resumed at 60", "resumed at 97"]
+    assert list(rates.texts) == []
+    frame = losses.get_window_extent()
+    boxes = [text.get_window_extent() for text in losses.texts]
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1 for box in boxes)
+
+
+def test_labels_of_resumes_close_together_make_way(tmp_path, monkeypatch):
+    losses, _ = painted(resumed_run(tmp_path, 40, 41, 42), monkeypatch, tmp_path).axes
+    assert dashed(losses) == [40, 41, 42]
+    assert [text.get_text() for text in losses.texts] == ["resumed at 40"]
+
+
+def test_a_run_that_was_not_resumed_has_no_such_line(run, monkeypatch, tmp_path):
+    assert [dashed(axes) for axes in painted(run, monkeypatch, tmp_path).axes] == [[], [], []]
+
+
+def test_legends_stand_above_the_data_and_within_the_picture(tmp_path, monkeypatch):
+    terms = {f"loss_of_a_head_with_a_long_name_{n}": 1.0 + n for n in range(5)}
+    lines = [train_line(i, loss=3.0, **terms) for i in (1, 2)] + [{"a": 0.5, "b": 0.1, "step": 2, "phase": "val"}]
+    figure = painted(write(tmp_path / "s.json", lines), monkeypatch, tmp_path)
+    for axes in (figure.axes[0], figure.axes[2]):
+        box, frame = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert box.y0 >= frame.y1
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 def test_a_single_loss_term_is_drawn_once_and_several_all(tmp_path, monkeypatch):

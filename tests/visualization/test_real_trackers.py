@@ -24,6 +24,7 @@ CUTS = {
     "mlflow": "none",
     "wandb": "none",  # offline
     "dvclive": "all",
+    "aim": "written again",
     "swanlab": "none",  # offline
     "clearml": "none",
     "neptune": "none",
@@ -33,6 +34,7 @@ NAMES = {
     "mlflow": "MLflowVisBackend",
     "wandb": "WandbVisBackend",
     "dvclive": "DVCLiveVisBackend",
+    "aim": "AimVisBackend",
     "swanlab": "SwanLabVisBackend",
     "clearml": "ClearMLVisBackend",
     "neptune": "NeptuneVisBackend",
@@ -107,6 +109,7 @@ def parts(work):
     return sorted(work.glob("*/vis_data"))
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_lines_and_a_resumed_run_goes_on_without_the_points_it_trains_again(tracker, home):
     backend, work = settings_of(tracker, home), home / "work"
     assert train(home, backend=backend)[0] == "[]"
@@ -147,6 +150,7 @@ def written(file):
     )
 
 
+@pytest.mark.slow
 def test_a_fresh_run_in_the_same_folder_is_another_run(home):
     pytest.importorskip("dvclive")
     for _ in range(2):
@@ -156,6 +160,7 @@ def test_a_fresh_run_in_the_same_folder_is_another_run(home):
     assert rounded("dvclive", readers.dvclive(other)) == rounded("dvclive", written(other / "scalars.json"))
 
 
+@pytest.mark.slow
 def test_a_tracker_whose_service_is_killed_is_reported_once_and_changes_no_weight(home):
     pytest.importorskip("wandb")
     dropped, log = train(home, backend=settings_of("wandb", home), interval=1, kill="wandb-core")
@@ -183,7 +188,7 @@ def sync(monkeypatch, capsys):
 
 def test_sync_replays_a_run_and_again_only_what_is_new(tracker, home, sync):
     if tracker == "clearml":
-        pytest.skip("its own end of a task takes twelve seconds; its resumed run above does the same")
+        pytest.skip("its offline mode is read when it is imported, which was before; a process of its own is above")
     work = home / "work"
     train(home)
     (log,) = parts(work)
@@ -207,7 +212,8 @@ def test_sync_replays_a_run_and_again_only_what_is_new(tracker, home, sync):
     assert rounded(tracker, stored(tracker, home, top)) == rounded(tracker, read_run(work).points())
 
 
-@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow", "dvclive"])
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow", "dvclive", "aim"])
 def test_a_sync_after_a_resume_replaces_what_counts_no_more(tracker, home, sync):
     pytest.importorskip(tracker)
     work = home / "work"

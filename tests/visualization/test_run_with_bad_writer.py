@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 from trainwright import Runner
 from trainwright.model import BaseModel
 from trainwright.registry import VISBACKENDS
-from trainwright.visualization import BaseVisBackend
+from trainwright.visualization import BaseVisBackend, Visualizer
 
 
 class Model(BaseModel):
@@ -38,7 +39,7 @@ class Breaks(BaseVisBackend):
             raise RuntimeError("disk full")
 
 
-def train(folder, backends, name):
+def train(folder, backends, name, **visualizer):
     torch.manual_seed(0)
     data = torch.utils.data.TensorDataset(torch.randn(12, 4))
     runner = Runner(
@@ -48,7 +49,7 @@ def train(folder, backends, name):
         train_cfg={"by_epoch": True, "max_epochs": 2},
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
         default_hooks={"logger": {"type": "LoggerHook", "interval": 2}},
-        visualizer={"type": "Visualizer", "vis_backends": [{"type": "LocalVisBackend"}, *backends]},
+        visualizer={"type": "Visualizer", "vis_backends": [{"type": "LocalVisBackend"}, *backends], **visualizer},
         randomness={"seed": 3},
         experiment_name=name,
     )
@@ -68,3 +69,34 @@ def test_a_run_with_a_broken_writer_ends_with_the_same_weights(tmp_path, monkeyp
     assert broken_losses == losses
     assert all(torch.equal(plain[key], broken[key]) for key in plain)
     assert log.count("Breaks is not used any more") == 1
+
+
+def test_a_run_whose_tensorboard_hangs_reports_it_once_and_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """As on a disk that does not answer: TensorBoard's thread stands in a write, its queue fills, its caller waits."""
+    pytest.importorskip("torch.utils.tensorboard")
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    write, gate, written = RecordWriter.write, threading.Event(), []
+
+    def write_some(self, data):
+        written.append(threading.current_thread())
+        if len(written) > 10:
+            gate.wait()
+        write(self, data)
+
+    plain, losses, _ = train(tmp_path, [], "plain")
+    monkeypatch.setattr(RecordWriter, "write", write_some)
+    hung, hung_losses, log = train(tmp_path, [{"type": "TensorboardVisBackend"}], "hung", writer_timeout_s=1.0)
+    try:
+        assert len(written) == 11
+        assert hung_losses == losses
+        assert all(torch.equal(plain[key], hung[key]) for key in plain)
+        assert log.count("TensorboardVisBackend is not used any more: add_scalars took longer than 1 s") == 1
+        assert log.count("is not used any more") == 1
+    finally:
+        gate.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("writer "):
+                thread.join(5)
+        Visualizer.get_current_instance().get_backend("TensorboardVisBackend").close()
+    assert not written[0].is_alive()

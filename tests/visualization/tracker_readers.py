@@ -90,15 +90,23 @@ def dvclive(folder):
     return collect(points)
 
 
-def aim(folder, run_hash=None):
+def aim_run(folder):
+    """The only run. Aim's readers know what is in its index, which neither a run nor the repository writes but the
+    ``RepoIndexManager`` of ``aim up``."""
     from aim import Repo
+    from aim.sdk.index_manager import RepoIndexManager
 
     repository = Repo(str(folder))
     (only,) = repository.list_all_runs()
-    run = repository.get_run(only)
+    RepoIndexManager(repository).index(only)
+    repository.container_pool.clear()  # else what was opened before the indexing is read
+    return repository.get_run(only)
+
+
+def aim(folder):
     points = []
-    for metric in run.metrics():
-        steps, values = metric.values.sparse_list()
+    for metric in aim_run(folder).metrics():
+        steps, (values, *_) = metric.data.items_list()
         if not metric.name.startswith("__"):
             points += [(metric.name, step, value) for step, value in zip(steps, values, strict=True)]
     return collect(points)

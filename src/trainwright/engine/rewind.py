@@ -46,6 +46,11 @@ class Detours:
     before_pull: dict[int, Callable[[], None]] = field(default_factory=dict)
     with_batch: dict[int, Callable[[int, Any], None]] = field(default_factory=dict)
 
+    @property
+    def has_plans(self) -> bool:
+        """Whether something is to be called at an iteration to come."""
+        return bool(self.before_pull or self.with_batch)
+
     def pulling(self, clock: Clock, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches."""
         if not self.before_pull:

@@ -10,8 +10,10 @@ from trainwright.hooks.bad_steps import BadStep
 from trainwright.hooks.snapshots import Snapshot, sample_indices
 
 
-def stop_error(bad: BadStep, step_dir: str | None, why: str) -> NonFiniteLossError | LossSpikeError:
-    """The error that ends a run."""
+def stop_error(
+    bad: BadStep, step_dir: str | None, why: str, is_kept: bool = True
+) -> NonFiniteLossError | LossSpikeError:
+    """The error that ends a run; ``is_kept``: the folder of the step stays when the run is over."""
     numbers = bad.terms()
     text = f"training was stopped at iteration {bad.iteration} (counted from 0): {bad.reason}"
     text += f" ({numbers})." if numbers else "."
@@ -19,6 +21,8 @@ def stop_error(bad: BadStep, step_dir: str | None, why: str) -> NonFiniteLossErr
         text += f" LossGuardHook: {why}."
     if step_dir is None:
         text += " The weights have been trained since then, and nothing was saved."
+    elif not is_kept:
+        text += " The fast dev run keeps nothing: train without it to have the step recorded, for trainwright replay."
     else:
         text += (
             f" Training went back to before that step, and no checkpoint has it. The state and the batch are in "

@@ -327,9 +327,10 @@ class LossGuardHook(Hook):
         self.events.append({**event, "data_epoch": record.data_epoch, "step_dir": path})
         if policy == "stop":
             too_many = f"it is number {self.limit + 1} within {_LIMIT_ITERS} iterations, and limit={self.limit}"
-            raise stop_error(bad, path, "" if self.policy == "stop" else too_many)
+            raise stop_error(bad, path, "" if self.policy == "stop" else too_many, is_kept=not runner.fast_dev_run)
         if policy == "skip":
-            runner.logger.warning("LossGuardHook: the batch of iteration %d is left out; it is kept in %s", k, path)
+            kept = "" if runner.fast_dev_run else f"; it is kept in {path}"
+            runner.logger.warning("LossGuardHook: the batch of iteration %d is left out%s", k, kept)
             self.skipped.add(k)
             runner.train_loop.detours.skipped.add(k)
             return

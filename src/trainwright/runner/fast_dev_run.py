@@ -72,8 +72,8 @@ def end_soon(runner: Any) -> None:
     clock.max_epochs = 1
     clock.max_iters = clock.epoch_length or runner.fast_dev_run
     runner.logger.info(
-        "fast dev run: %d of training and of each validation set, no checkpoints, no trackers; nothing is kept",
-        runner.fast_dev_run,
+        "fast dev run: %s of training and of each validation set, no checkpoints, no trackers; nothing is kept",
+        _batches(runner.fast_dev_run),
     )
 
 

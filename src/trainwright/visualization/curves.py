@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 LESS_IS_BETTER = re.compile(r"loss|err|bits|bpb|bpc|perplexity|ppl|mae|mse|rmse|nll|entropy|distance|fid|wer|cer", re.I)
 MANY_POINTS = 150
+FLAT = 50
 
 
 @dataclass
@@ -75,8 +76,9 @@ def draw_curves(
 ) -> Path | None:
     """Draw a run as up to three panels over one iteration axis: losses, learning rate, validation metrics.
 
-    A panel without data is left out. Returns the path of the picture; None, and no file, when there is nothing to
-    draw. ``title`` is the name of the run's folder when not given. Needs matplotlib (extra ``vis``).
+    Dashed lines stand where the run was resumed. A panel without data is left out. Returns the path of the picture;
+    None, and no file, when there is nothing to draw. ``title`` is the name of the run's folder when not given. Needs
+    matplotlib (extra ``vis``).
     """
     files = [Path(scalars)] if isinstance(scalars, (str, Path)) else [Path(file) for file in scalars]
     curves = read_curves(files)
@@ -102,6 +104,8 @@ def draw_curves(
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes, curves)
+        _mark_resumes(axes, curves.resumed_at)
+    _label_resumes(rows[0][0], curves.resumed_at)
     rows[-1][0].set_xlabel("iteration")
     rows[-1][0].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(_run_name(files[-1]) if title is None else title, fontsize=13, fontweight="bold")
@@ -133,10 +137,10 @@ def _draw_losses(axes: Axes, curves: Curves) -> None:
         label = f"{name} (validation)" if of_val and "/" not in name else name
         _draw_line(axes, series, colour, width, label=label, marked=of_val)
     values = [value for _, series in shown for value in series.y]
-    _log_scale(axes, values, 50)
+    _log_scale(axes, values)
     axes.set_ylabel("loss")
     if len(shown) > 1:
-        axes.legend(frameon=False, fontsize=9)
+        _legend(axes)
 
 
 def _draw_rates(axes: Axes, curves: Curves) -> None:
@@ -144,12 +148,12 @@ def _draw_rates(axes: Axes, curves: Curves) -> None:
     for (name, series), colour in zip(rates.items(), _colours(len(rates)), strict=True):
         axes.plot(series.x, series.y, color=colour, linewidth=1.6, label=name, marker="o" if len(series.x) == 1 else "")
     values = [value for series in rates.values() for value in series.y]
-    if not _log_scale(axes, values, 20):
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    if not _log_scale(axes, values):
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
         axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
     if len(rates) > 1:
-        axes.legend(frameon=False, fontsize=9)
+        _legend(axes)
 
 
 def _draw_metrics(axes: Axes, curves: Curves) -> None:
@@ -159,9 +163,9 @@ def _draw_metrics(axes: Axes, curves: Curves) -> None:
         axes.plot(series.x, series.y, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=label)
         if best is not None:
             axes.plot(*best, color=colour, marker="*", markersize=14, markeredgecolor="white", zorder=5, linestyle="")
-    _log_scale(axes, [value for series in curves.metrics.values() for value in series.y], 100)
+    _log_scale(axes, [value for series in curves.metrics.values() for value in series.y])
     axes.set_ylabel(next(iter(curves.metrics)) if len(curves.metrics) == 1 else "validation")
-    axes.legend(frameon=False, fontsize=9)
+    _legend(axes)
 
 
 def _draw_line(axes: Axes, series: Series, colour: str, width: float, label: str, marked: bool) -> None:
@@ -184,14 +188,53 @@ def _smooth(values: list[float], keep: float = 0.85) -> list[float]:
     return out
 
 
-def _log_scale(axes: Axes, values: list[float], span: float) -> bool:
-    """Use a logarithmic axis when the positive values span more than ``span`` times, and none is negative."""
+def _log_scale(axes: Axes, values: list[float]) -> bool:
+    """Use a logarithmic axis when on a linear one a quarter of the points would lie flat on the bottom, and none is
+    negative. So a cosine that ends near zero stays a cosine, and a loss that falls by decades can be read."""
     finite = [value for value in values if math.isfinite(value)]
-    positive = [value for value in finite if value > 0]
-    if not positive or min(finite) < 0 or max(positive) <= span * min(positive):
+    positive = sorted(value for value in finite if value > 0)
+    if not positive or min(finite) < 0 or positive[-1] <= FLAT * positive[len(positive) // 4]:
         return False
     axes.set_yscale("log", nonpositive="mask")
     return True
+
+
+def _legend(axes: Axes) -> None:
+    """Above the panel, where no data are."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(len(labels), 110 // (max(map(len, labels), default=0) + 8)))
+    axes.legend(
+        frameon=False, fontsize=9, ncols=columns, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2
+    )
+
+
+def _mark_resumes(axes: Axes, resumed_at: list[float]) -> None:
+    for at in resumed_at:
+        axes.axvline(at, color="0.35", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+
+
+def _label_resumes(axes: Axes, resumed_at: list[float]) -> None:
+    """Beside each line, where there is room for it."""
+    low, high = axes.get_xlim()
+    last = -math.inf
+    for at in resumed_at:
+        if at - last < 0.03 * (high - low):
+            continue
+        last = at
+        is_far = at > low + 0.95 * (high - low)
+        axes.annotate(
+            f"resumed at {at:g}",
+            (at, 0.97),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-3 if is_far else 3, 0),
+            textcoords="offset points",
+            rotation=90,
+            horizontalalignment="right" if is_far else "left",
+            verticalalignment="top",
+            fontsize=8,
+            color="0.25",
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8},
+        )
 
 
 def _colours(count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -79,15 +79,22 @@ class Budget:
         self._earlier_s = 0.0
         self._started: float | None = None
         self._next = 0
+        self._waits: Callable[[], bool] = bool  # False
         self._looked_at = (0, 0.0)  # iteration and time of the last look
+
+    @property
+    def is_running(self) -> bool:
+        """Whether training has begun and not ended."""
+        return self._started is not None
 
     @property
     def elapsed_s(self) -> float:
         """Seconds that count so far."""
         return self._earlier_s + (0.0 if self._started is None else perf_counter() - self._started)
 
-    def start(self, ctx: RunContext) -> bool:
-        """Training begins, or goes on; whether it is over already."""
+    def start(self, ctx: RunContext, waits: Callable[[], bool] = bool) -> bool:
+        """Training begins, or goes on; whether it is over already. It does not end while `waits()`."""
+        self._waits = waits
         self._started = perf_counter()
         self._next, self._looked_at = ctx.clock.iter, (ctx.clock.iter, self._started)
         return self.over(ctx)
@@ -117,7 +124,7 @@ class Budget:
     def over(self, ctx: RunContext, *, has_paused: bool = False) -> bool:
         """Whether training ends here, between two iterations; `has_paused`: time may have passed without iterations."""
         done, has_paused = ctx.clock.iter, has_paused and self.kind == SECONDS
-        if not self.is_spent and (done >= self._next or has_paused or self._is_reached_alone()):
+        if not self.is_spent and (done >= self._next or has_paused or self._is_reached_alone()) and not self._waits():
             self._look(done)
         return self.is_spent and (ctx.stop.may_interrupt is None or ctx.stop.may_interrupt())
 

@@ -83,6 +83,7 @@ class EpochBasedTrainLoop(TrainLoop):
         while not (self._is_over() or stop.between_epochs):
             epoch = clock.epoch
             self.run_epoch()
+            self._refuse_other_batches()
             clock.val_due = (clock.epoch > epoch or self.is_spent) and self._validates_after(clock.epoch)
             if stop.now:
                 break

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from trainwright.base.durations import whole_number
+from trainwright.base.errors import ConfigError
 from trainwright.engine.core import open_phase, run_iter
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import BaseLoop, limit_of, limited_length
@@ -42,6 +43,7 @@ class TrainLoop(BaseLoop):
         self.limit_batches = limit_of(limit_batches, "train_cfg.limit_batches")
         self.budget: Budget | None = None  # where a time or a number of tokens ends training
         self._saved_at = 0  # iteration
+        self._has_entered = False
         # Batches to read and drop before the next one is used: for loaders that cannot jump to a position.
         self.batches_to_drop = 0
         # Resumed inside a pass over a loader of the user's own: what entering it draws was drawn before.
@@ -133,7 +135,12 @@ class TrainLoop(BaseLoop):
 
     def _enter_epoch(self, epoch: int, used: int = 0) -> Iterator[Any]:
         """The batches of ``epoch`` from the saved position on, up to the limit; ``used`` of them have been used."""
-        loader = self.dataloader
+        loader, self._has_entered = self.dataloader, True
+        if self.budget is not None and not self.budget.is_running:
+            raise ConfigError(
+                f"max_duration={self.budget.text!r} ends training in run() of the loops of trainwright, and "
+                f"{type(self).__name__} has one of its own: call super().run() there, or train without max_duration."
+            )
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
         if self.remembers_passes:
@@ -150,6 +157,16 @@ class TrainLoop(BaseLoop):
         if self.budget is not None:
             batches = self.budget.batches(batches, self.ctx)
         return self.detours.pulling(self.clock, batches)
+
+    def _refuse_other_batches(self) -> None:
+        """Where a ``run_epoch`` of the user's took its batches past what counts and limits them."""
+        if self._has_entered or (self.budget is None and self.limit_batches is None):
+            return
+        setting = "max_duration" if self.limit_batches is None else "limit_batches"
+        raise ConfigError(
+            f"train_cfg has {setting}, and {type(self).__name__} has a run_epoch() that takes its batches from the "
+            f"dataloader itself, where nothing counts them: call super().run_epoch() there, or drop {setting}."
+        )
 
     def place(self) -> Place | None:
         """Where training stands in a loader that has no position of its own; None where it has one."""
@@ -207,7 +224,7 @@ class TrainLoop(BaseLoop):
         """The frame of a training: its events, the clock of its budget, and the check of validation before it."""
         with open_phase(self.ctx, Phase.TRAIN):
             self._saved_at = self.clock.iter
-            if self.budget is not None and self.budget.start(self.ctx):
+            if self.budget is not None and self.budget.start(self.ctx, lambda: self.detours.has_plans):
                 self.runner.logger.info("max_duration of %s is over: raise it to train on", self.budget.text)
             try:
                 self._check_validation()
@@ -226,11 +243,11 @@ class TrainLoop(BaseLoop):
         """Where ``max_duration`` ends training, which nobody could plan: save what is saved at a planned end."""
         if self.budget is None or not self.is_spent or self._saved_at == self.clock.iter or self.ctx.stop.now:
             return
-        self._saved_at = self.clock.iter
         self.runner.logger.info(
             "training ends after iteration %d: max_duration of %s is over", self.clock.iter, self.budget.text
         )
         self.runner.save_at_end()
+        self._saved_at = self.clock.iter  # only now: a guard that looks before saving may have gone back
 
     def state_dict(self) -> dict[str, Any]:
         """What is spent of ``max_duration``; nothing without one."""
