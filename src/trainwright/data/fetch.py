@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import Subset, get_worker_info
 
 from trainwright.data.streams import epoch_key, sample_key, seed_host_streams
+from trainwright.data.workers import outlive_signals
 
 
 class KeyedBatch(NamedTuple):
@@ -110,6 +111,7 @@ class KeyedWorkerInit:
         info = get_worker_info()
         if info is not None and isinstance(info.dataset, KeyedDataset):
             object.__setattr__(info, "dataset", info.dataset.dataset)  # WorkerInfo refuses plain assignment
+        outlive_signals()
         if self.init_fn is not None:
             self.init_fn(worker_id)
 

@@ -47,6 +47,9 @@ class CheckpointMixin(FactsMixin, HookMixin):
         self.call_hook("after_save_checkpoint", path=path)
         return path
 
+    def finish_saves(self) -> None:
+        """Return when everything that was begun to be saved is on disk; at once where saves are not asynchronous."""
+
     def _state_of(self, hook: Any) -> Any:
         """The state of rank 0's hook; of one whose state differs between ranks, all of them."""
         state = hook.state_dict()
@@ -222,6 +225,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             wrapper.load_accumulation_state(accumulation)
         if not self.ctx.stop.interrupts:
             self.ctx.stop.clear()  # whoever asked for it will do so again
+        self.preemption.ask_again()
         for hook in self.hooks:
             hook.rewound(self)
         if self._pending_streams is not None:
