@@ -18,6 +18,7 @@ from trainwright.runner.progress import REDRAWS_PER_SECOND, wants_bar
 
 pyte = pytest.importorskip("pyte")
 SCRIPT = Path(__file__).parent / "terminal_run.py"
+KEPT_OUT = ("CI", "NO_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES")  # the size of this terminal is its own
 TIMEOUT_S = 120  # a process may take long to start on a busy machine
 
 
@@ -30,8 +31,7 @@ class Terminal:
         self.raw = b""
         self.master, slave = pty.openpty()
         self.resize(columns, lines)
-        unlike_a_terminal = ("CI", "COLUMNS", "LINES", "NO_COLOR", "TTY_COMPATIBLE")  # other tests may set them
-        env = {key: value for key, value in os.environ.items() if key not in unlike_a_terminal}
+        env = {key: value for key, value in os.environ.items() if key not in KEPT_OUT}
         self.process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(work_dir), scenario],
             stdin=subprocess.PIPE,

@@ -25,7 +25,7 @@ from trainwright.visualization import BaseVisBackend
 
 
 @MODELS.register_module()
-class NormedReplayToy(ToyModel):
+class BrittleToy(ToyModel):
     """With batch norm and dropout; from the call ``overflows_at`` on, features are too large for the second layer."""
 
     def __init__(self, overflows_at=None, **kwargs):
@@ -120,7 +120,7 @@ CASES = {
             type="AmpOptimWrapper", dtype="float16", accumulative_counts=2, loss_scale={"init_scale": 2.0**10}
         ),
     },
-    "batch_norm": {"model": {"type": "NormedReplayToy", "dropout": 0.3}},
+    "batch_norm": {"model": {"type": "BrittleToy", "dropout": 0.3}},
     "by_iterations": {
         "train_cfg": {"by_epoch": False, "max_iters": 12, "val_interval": 4},
         "train_dataloader": {**toy_loader(24, noise=0.3), "sampler": {"type": "InfiniteSampler", "shuffle": True}},
@@ -222,7 +222,7 @@ def test_nan_in_the_data_is_traced(tmp_path):
 
 
 def test_the_module_that_overflows_is_named_though_its_inputs_are_finite(tmp_path):
-    step_dir = recorded(tmp_path, at=2, model={"type": "NormedReplayToy", "overflows_at": 2})
+    step_dir = recorded(tmp_path, at=2, model={"type": "BrittleToy", "overflows_at": 2})
     found = replay_config(step_dir).diagnosis
     first, nan = found.modules
     assert (first.name, first.kind, first.inputs_finite) == ("second", "Linear", True)

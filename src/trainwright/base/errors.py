@@ -98,12 +98,20 @@ class MissingExtraError(TrainwrightError, ImportError):
 
 class Interrupted(KeyboardInterrupt):
     """Training stopped on request at an iteration boundary. `checkpoint` is the path to resume from, if one was
-    saved.
+    saved; `exit_code` is what a program that it ends exits with.
     """
 
-    def __init__(self, message: str = "", checkpoint: str | None = None) -> None:
+    def __init__(self, message: str = "", checkpoint: str | None = None, exit_code: int = 130) -> None:
         super().__init__(message)
         self.checkpoint = checkpoint
+        self.exit_code = exit_code
+
+
+class Preempted(Interrupted):
+    """Training stopped because its time or its machine is taken away: it is to be started again, and goes on."""
+
+    def __init__(self, message: str = "", checkpoint: str | None = None, exit_code: int = 75) -> None:
+        super().__init__(message, checkpoint, exit_code)
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -63,7 +63,10 @@ def train(
     launcher: Launcher = "none",
     cfg_options: CfgOptions = None,
 ) -> None:
-    """Train what CONFIG describes. Ctrl-C stops after the running iteration, saves, and says how to resume."""
+    """Train what CONFIG describes. Ctrl-C stops after the running iteration, saves, and says how to resume.
+
+    So does SIGTERM, with exit code 75 and a file WORK_DIR/.requeue: start it again with --resume.
+    """
     from trainwright.cli.train import TrainOptions, train_config
 
     try:
@@ -72,7 +75,7 @@ def train(
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
         if env_rank() == 0:
             typer.echo(str(stop), err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stop.exit_code) from None
 
 
 @app.command("test")

@@ -38,10 +38,17 @@ def train_config(options: TrainOptions) -> None:
     cfg = _configured(options)
     from trainwright.registry import RUNNERS
     from trainwright.runner import Runner
+    from trainwright.runner.preemption import program
 
-    runner: Any = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    with program((cfg.get("env_cfg") or {}).get("preemption")):
+        _train(cfg, options, RUNNERS, Runner)
+
+
+def _train(cfg: Config, options: TrainOptions, runners: Any, usual: Any) -> None:
+    runner: Any = runners.build(cfg) if "runner_type" in cfg else usual.from_cfg(cfg)
     if options.profile_hooks:
         runner.profile_hooks()
+    command = runner.resume_command = _resume_command(options, runner.work_dir)
     try:
         runner.train()
     except Interrupted as stop:
@@ -49,8 +56,7 @@ def train_config(options: TrainOptions) -> None:
             raise
         if runner.rank == 0:
             _draw(runner)
-        command = _resume_command(options, runner.work_dir)
-        raise Interrupted(f"{stop}\nTo go on:  {command}", stop.checkpoint) from None
+        raise type(stop)(f"{stop}\nTo go on:  {command}", stop.checkpoint, stop.exit_code) from None
     if runner.rank == 0:
         typer.echo(_tried(runner, options) if runner.fast_dev_run else "\n".join(_summary(runner, options)))
 

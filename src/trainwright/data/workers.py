@@ -1,12 +1,17 @@
-"""Seeding of loader workers as MMEngine does it."""
+"""Loader workers: seeding as MMEngine does it, and signals."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import sys
+import threading
 import warnings
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from trainwright.registry import FUNCTIONS
 
@@ -25,9 +30,32 @@ def worker_init_fn(
     torch.manual_seed(worker_seed)
     if disable_subprocess_warning:
         mute_worker(worker_id)
+    outlive_signals()
 
 
 def mute_worker(worker_id: int) -> None:
     """Silence warnings in all workers but the first."""
     if worker_id != 0:
         warnings.simplefilter("ignore")
+
+
+def outlive_signals() -> None:
+    """Let this worker end with its training, and not by a signal for it that all processes of a job get.
+
+    A training that is asked to stop needs its workers for the rest of its window. SIGTERM ends a worker when its
+    parent, who has no further use for it, sends it.
+    """
+    if get_worker_info() is None:
+        return
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody says who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, name="trainwright-worker-signals", daemon=True).start()
+
+
+def _end_when_told() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

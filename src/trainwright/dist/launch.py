@@ -79,7 +79,9 @@ def _checked(settings: dict[str, Any]) -> timedelta:
                 f"dist_cfg has no setting {name!r}; it takes {', '.join(_SETTINGS)}.{did_you_mean(name, _SETTINGS)}"
             )
     if settings.get("init_backend", "torch") != "torch":
-        raise ConfigError(f"dist_cfg init_backend={settings['init_backend']!r} is not available; leave it out ('torch').")
+        raise ConfigError(
+            f"dist_cfg init_backend={settings['init_backend']!r} is not available; leave it out ('torch')."
+        )
     timeout = settings.get("timeout")
     if timeout is None:
         return default_pg_timeout

@@ -22,6 +22,9 @@ class MaxTimeHook(Hook):
     count as time. The time of earlier parts counts too after a resume; with ``across_resumes=False`` each part has
     `max_time`, as for jobs of limited length. Leave room for a last save and, at worst, a validation.
 
+    With ``requeue=True``, for chains of jobs, ``train()`` raises Preempted instead of returning, as after SIGTERM: the
+    program ends with exit code 75, and leaves the marker of a run that is to be started again.
+
     The clock is looked at when half of the time that is left may have passed, at least twice a minute. Where there are
     several ranks, the first one decides.
     """
@@ -29,9 +32,10 @@ class MaxTimeHook(Hook):
     priority = "VERY_LOW"
     rewinds = False
 
-    def __init__(self, max_time: str | float, across_resumes: bool = True) -> None:
+    def __init__(self, max_time: str | float, across_resumes: bool = True, requeue: bool = False) -> None:
         self.max_time_s = seconds_of(max_time, "MaxTimeHook max_time")
         self.across_resumes = across_resumes
+        self.requeue = requeue
         self.stopped = False
         self._earlier_s = 0.0
         self._started: float | None = None
@@ -89,7 +93,8 @@ class MaxTimeHook(Hook):
                 f"MaxTimeHook: max_time of {self.max_time_s:g} s is over",
                 StopAt.ITERATION,
                 interrupts=True,
-                returns=True,
+                returns=not self.requeue,
+                requeues=self.requeue,
             )
 
     def on_train_closed(self, runner: Any) -> None:

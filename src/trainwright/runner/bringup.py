@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
-from trainwright.base.errors import Interrupted
+from trainwright.base.errors import Interrupted, Preempted
 from trainwright.base.instances import ManagerMixin
 from trainwright.checkpoint.run_lock import RunLock
 from trainwright.dist import failing_together
@@ -22,9 +20,9 @@ from trainwright.io.remote_run import RemoteRun
 from trainwright.model import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.registry import DefaultScope
 from trainwright.runner import background_saves
-from trainwright.runner.agreement import agree_on_stops
 from trainwright.runner.fast_dev_run import end_soon
 from trainwright.runner.places import placed
+from trainwright.runner.preemption import sigint_sets
 from trainwright.runner.progress import live_progress
 from trainwright.runner.spec import SURGERY_KEYS
 from trainwright.state import StopFlag, rng
@@ -153,8 +151,6 @@ def prepare_training(runner: Any) -> None:
     and loaded the first time only: a second train() goes on from where the first one ended.
     """
     strategy, clock = runner.strategy, runner.ctx.clock
-    runner.ctx.stop.clear()  # before any hook runs: one may ask for a stop in before_run
-    agree_on_stops(runner)
     build_training(runner)
     if runner.fast_dev_run:
         end_soon(runner)
@@ -173,7 +169,10 @@ def prepare_training(runner: Any) -> None:
             "max_epochs" if runner.by_epoch else "max_iters",
         )
     runner.optim_wrapper.initialize_count_status(strategy.unwrapped_model, clock.iter, clock.max_iters or -1)
-    runner.ctx.stop.may_interrupt = lambda: all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
+    runner.ctx.stop.may_interrupt = lambda: (
+        all(_holds_no_gradients(wrapper) for wrapper in strategy._wrappers())
+        and not runner.preemption.lets_validation_end()
+    )
     strategy.compile(runner._specs["compile"])
     runner.model = strategy.model
 
@@ -204,24 +203,36 @@ def _holds_no_gradients(wrapper: Any) -> bool:
 
 
 def run_training(runner: Any) -> None:
-    """The loop, with Ctrl-C turned into a stop flag; an interrupted run is saved and Interrupted is raised."""
+    """The loop, with signals turned into a stop flag; an interrupted run is saved and Interrupted is raised."""
     stop: StopFlag = runner.ctx.stop
+    runner.preemption.refuse_to_begin()
     if runner._pending_streams is not None:
         rng.restore(runner._pending_streams)
         runner._pending_streams = None
     with sigint_sets(stop), live_progress(runner):
         runner.train_loop.run()
+    runner.preemption.stage = "saves in the background"
     runner.finish_saves()
+    runner.preemption.stage = "the checkpoint"
     path = _save_interrupted(runner) if stop.interrupts and not runner.fast_dev_run else None
+    runner.preemption.stage = "saves in the background"
+    runner.finish_saves()
+    runner.preemption.stage = "the hooks' after_run"
     runner.call_hook("after_run")
     if stop.returns:
         stop.clear()
+    elif path is not None:
+        raise _interruption(runner, path)
     elif stop.interrupts and runner.fast_dev_run:
         raise Interrupted(f"the fast dev run was stopped ({stop.reason}); it keeps nothing.")
-    elif stop.interrupts:
-        raise Interrupted(
-            f"training was stopped ({stop.reason}) after iteration {runner.iter} and saved to {path}.", checkpoint=path
-        )
+
+
+def _interruption(runner: Any, path: str) -> Interrupted:
+    stop: StopFlag = runner.ctx.stop
+    text = f"training was stopped ({stop.reason}) after iteration {runner.iter} and saved to {path}."
+    if stop.requeues:
+        return Preempted(text, path, runner.preemption.cfg.exit_code)
+    return Interrupted(text, path)
 
 
 def _save_interrupted(runner: Any) -> str:
@@ -232,26 +243,3 @@ def _save_interrupted(runner: Any) -> str:
     path = str(runner.save_checkpoint(runner.work_dir, name))
     runner.checkpoints().point_to(path)
     return path
-
-
-@contextmanager
-def sigint_sets(stop: StopFlag) -> Iterator[None]:
-    """The first Ctrl-C only sets the flag; a second one interrupts at once, as Python does.
-
-    Signal handlers exist in the main thread alone; in another thread nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handler(number: int, frame: Any) -> None:
-        if stop.wished or (stop.interrupts and not stop.returns):
-            raise KeyboardInterrupt
-        stop.wish("Ctrl-C")
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

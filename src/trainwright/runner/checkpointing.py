@@ -291,6 +291,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             wrapper.load_accumulation_state(accumulation)
         if not self.ctx.stop.interrupts:
             self.ctx.stop.clear()  # whoever asked for it will do so again
+        self.preemption.ask_again()
         for hook in self.hooks:
             hook.rewound(self)
         if self._pending_streams is not None:

@@ -177,4 +177,5 @@ class FactsMixin(RunnerParts):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Apply ``env_cfg`` (cudnn_benchmark, mp_cfg, dist_cfg, resource_limit) to this process."""
-        setup_environment(launcher=self.launcher, **env_cfg)
+        settings = {name: value for name, value in env_cfg.items() if name != "preemption"}
+        setup_environment(launcher=self.launcher, **settings)

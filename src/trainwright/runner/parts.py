@@ -13,6 +13,7 @@ from trainwright.checkpoint.async_save import AsyncSaver
 from trainwright.config import Config
 from trainwright.engine import HookTable
 from trainwright.runner.checks.problem import Problem
+from trainwright.runner.preemption import Preemption
 from trainwright.state import MessageHub, RunContext
 from trainwright.strategies import BaseStrategy
 
@@ -31,6 +32,8 @@ class RunnerParts:
     visualizer: Any
     log_processor: Any
     fast_dev_run: int
+    preemption: Preemption  # of the training that runs, or ran last
+    resume_command: str | None = None  # what takes the training up again, for the marker of a preempted run
     _specs: dict[str, Any]
     _configs: dict[str, Any]
     _warnings: list[Problem]

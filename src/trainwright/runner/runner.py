@@ -21,6 +21,7 @@ from trainwright.runner.building import BuildMixin
 from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.runner.checks.keys import raw
 from trainwright.runner.places import placed
+from trainwright.runner.preemption import preemptible
 from trainwright.runner.spec import ENV_CFG, RANDOMNESS, ddp_settings, default_strategy
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy, DDPStrategy
@@ -55,7 +56,8 @@ class Runner(BuildMixin, CheckpointMixin):
             ``revise_keys``, ``strict``, ``allow_inexact``; see :class:`~trainwright.runner.resume_cfg.ResumeCfg`.
         trust_checkpoint: Let the file of ``load_from`` or ``resume`` run code where it holds unknown objects.
         launcher: How the processes were started: 'none' for one, 'pytorch' by torchrun.
-        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``.
+        env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``, ``preemption`` (see
+            :class:`~trainwright.runner.preemption.PreemptionCfg`).
         log_processor: Config of the log line. log_level: For the console and the log file.
         visualizer: A Visualizer or its config; by default scalars go to JSON lines.
         default_scope: Where the registries look first.
@@ -205,14 +207,15 @@ class Runner(BuildMixin, CheckpointMixin):
 
         Order: train loop and loader, optimizer wrapper, ``scale_lr``, schedulers, validation loop, before_run, weights
         initialised, checkpoint loaded or resumed, compile, the loop, after_run. Ctrl-C stops at the next iteration
-        boundary, saves, and raises Interrupted, which names the checkpoint; a second one stops at once.
+        boundary, saves, and raises Interrupted, which names the checkpoint; a second one stops at once. So do SIGTERM
+        and SIGUSR1, and raise Preempted: the run is to be started again.
         """
         if self._specs["train_cfg"] is None:
             raise ConfigError(
                 "train() needs train_dataloader, train_cfg and optim_wrapper, and the runner was made without them."
             )
         self._need_method("train_step")
-        with bringup.scoped(self), bringup.sole_run(self), bringup.closing(self):
+        with bringup.scoped(self), bringup.sole_run(self), bringup.closing(self), preemptible(self):
             bringup.prepare_training(self)
             bringup.run_training(self)
         return self.model

@@ -59,6 +59,7 @@ class BaseStrategy(ABC):
         self._randomness = dict(env.pop("randomness", None) or {})
         Randomness.from_cfg(self._randomness)  # a bad setting is refused before the environment is touched
         env["launcher"] = env.get("launcher") or "none"
+        self.preemption = dict(env.pop("preemption", None) or {})
         self.environment = setup_environment(**env)
         self.set_randomness(**self._randomness)
         self._timestamp = self._claim_log_dir(experiment_name)

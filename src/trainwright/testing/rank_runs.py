@@ -132,8 +132,8 @@ def resume_differences(folder: Path, **changes: Any) -> list[str]:
     whole = train_toy(folder / "whole", **common)
     torch.rand(7)  # whoever resumes has drawn other numbers
     train_toy(folder / "rest", load_from=os.fspath(saved_at(folder / "whole", "iter_4")), resume=True, **common)
-    last = [saved_at(folder / part, f"iter_{whole.max_iters}") for part in ("whole", "rest")]
-    return differences(*map(exact_state, last))
+    one, other = (exact_state(saved_at(folder / part, f"iter_{whole.max_iters}")) for part in ("whole", "rest"))
+    return differences(one, other)
 
 
 def in_ranks(n_ranks: int, func: Any, *args: Any) -> list[Any]:

@@ -165,6 +165,7 @@ class EvalLoop(BaseLoop):
 
     def _run_sets(self) -> dict[str, Any] | None:
         """The metrics of all sets, None when a stop was asked for."""
+        stop = self.runner.ctx.stop
         metrics: dict[str, Any] = {}
         done = 0
         for name, loader, evaluator in self._sets():
@@ -176,7 +177,7 @@ class EvalLoop(BaseLoop):
                 evaluator.discard()  # of a pass that was stopped, or failed
             batches = self._pass.counted(self.runner.strategy.batches(loader))
             end = run_span(self.runner.ctx, batches, self.run_iter, start=done)
-            if end is SpanEnd.STOP:
+            if end is SpanEnd.STOP or (stop.may_evaluate is not None and not stop.may_evaluate()):
                 return None
             done += self._pass.n_batches
             found = self._with_losses(evaluator.evaluate(self._pass.n_samples()))

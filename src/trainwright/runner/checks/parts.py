@@ -7,7 +7,7 @@ from typing import Any
 
 from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
 from trainwright.base.errors import ConfigError, ConfigTypeError, HookError, RegistryError
-from trainwright.base.text import did_you_mean
+from trainwright.base.text import brief, did_you_mean
 from trainwright.data.builder import option_errors
 from trainwright.engine import get_priority
 from trainwright.engine.loops.base import limit_of
@@ -21,6 +21,7 @@ from trainwright.runner.checks.components import has_known_constructor, hooks, l
 from trainwright.runner.checks.problem import Problem, Where, caught
 from trainwright.runner.checks.resolve import resolve
 from trainwright.runner.fast_dev_run import n_batches
+from trainwright.runner.preemption_cfg import PreemptionCfg
 from trainwright.runner.resume_cfg import ResumeCfg
 from trainwright.runner.spec import DEFAULT_HOOKS
 from trainwright.strategies import Randomness, check_launcher
@@ -32,7 +33,7 @@ GROUPS = {
     "validation": ("val_dataloader", "val_cfg", "val_evaluator"),
     "testing": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
-_ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")
+_ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit", "preemption")
 _FUNCTIONS = ("collate_fn", "worker_init_fn")
 _MP_KEYS = ("mp_start_method", "opencv_num_threads")
 _SCALE_KEYS = ("enable", "base_batch_size")
@@ -120,6 +121,24 @@ def _check_env(cfg: dict[Any, Any]) -> Iterator[Problem]:
     processes = dict.get(cfg, "mp_cfg")
     if isinstance(processes, dict):
         yield from _unknown(("env_cfg", "mp_cfg"), "mp_cfg", processes, _MP_KEYS)
+    preemption = dict.get(cfg, "preemption")
+    if preemption is not None:
+        yield from _check_preemption(preemption)
+
+
+def _check_preemption(cfg: Any) -> Iterator[Problem]:
+    where = ("env_cfg", "preemption")
+    if not isinstance(cfg, dict):
+        yield Problem(where, f"must be a dict, but got {brief(cfg)}.", error=ConfigTypeError)
+        return
+    wrong = list(_wrong(where, PreemptionCfg, dict(dict.items(cfg))))
+    yield from wrong
+    found: list[Problem] = []
+    for name, value in dict.items(cfg):
+        if all(problem.where[-1] != name for problem in wrong):
+            with caught(found, (*where, name)):
+                PreemptionCfg.from_cfg({name: value})
+    yield from found
 
 
 def _check_auto_scale_lr(cfg: dict[Any, Any]) -> Iterator[Problem]:
