@@ -23,6 +23,10 @@ DOCUMENTS = (
     "docs/guard.md",
     "docs/logging.md",
     "docs/loops.md",
+    "docs/resume.md",
+    "docs/reliability.md",
+    "docs/preemption.md",
+    "docs/checkpoints.md",
     "benchmarks/README.md",
 )
 
