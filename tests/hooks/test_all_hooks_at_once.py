@@ -35,6 +35,7 @@ WATCHING = [
     {"type": "LossGuardHook", "policy": "skip"},
     {"type": "MaxTimeHook", "max_time": "1d"},
     {"type": "MemoryReportHook"},
+    {"type": "DesyncCheckHook", "interval": 2},
     {"type": "NPUProfilerHook", "begin": 1, "end": 3, "exit_after_profiling": False},
     {"type": "NaiveVisualizationHook"},
     {"type": "PrepareTTAHook", "tta_cfg": {"type": "BaseTTAModel"}},
