@@ -125,7 +125,7 @@ def files(folder):
     names = [name for name in os.listdir(folder) if name.endswith(".pth")]
     elsewhere = os.path.join(folder, "out", os.path.basename(folder))
     if os.path.isdir(elsewhere):
-        names += [f"out/{name}" for name in os.listdir(elsewhere)]
+        names += [f"out/{name}" for name in os.listdir(elsewhere) if name != ".lock"]
     found = {"checkpoints": sorted(re.sub(r"-[0-9a-f]{8}\.pth", "-SHA.pth", name) for name in names)}
     hint = os.path.join(folder, "last_checkpoint")
     if os.path.isfile(hint):
