@@ -1,5 +1,6 @@
 """Trainings that end by a duration; the clock is moved by the test."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -174,6 +175,22 @@ def test_without_a_last_checkpoint_none_is_saved(tmp_path):
     hooks = {"checkpoint": {"type": "CheckpointHook", "interval": -1, "save_last": False}}
     make(tmp_path, {**EPOCHS, "max_duration": "20 tok", "tokens": "label"}, default_hooks=hooks).train()
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("layout", ["file", "folder"])
+@pytest.mark.parametrize("async_save", [False, True], ids=["sync", "async"])
+def test_what_is_saved_already_is_not_saved_again(tmp_path, layout, async_save):
+    saved = []
+
+    class Saves(Hook):
+        def after_save_checkpoint(self, runner, path):
+            saved.append(os.path.basename(path))
+
+    hook = {"type": "CheckpointHook", "interval": 2, "by_epoch": False, "layout": layout, "async_save": async_save}
+    cfg = {**ITERS, "max_duration": "16 tok", "tokens": "label"}
+    make(tmp_path, cfg, Saves(), default_hooks={"checkpoint": hook}).train()
+    end = "" if layout == "folder" else ".pth"
+    assert saved == [f"iter_2{end}", f"iter_4{end}"]
 
 
 def test_counting_by_a_key_reads_nothing_from_the_device(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import CheckpointManager
+from trainwright.checkpoint.layouts import name_in
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
 from trainwright.dist import all_gather_object, keeping_shards
@@ -134,7 +135,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
             names = {f"iter_{clock.iter}.pth"}
             if not hook.by_epoch or clock.inner_iter == 0:
                 names.add(hook.filename_tmpl.format(clock.epoch if hook.by_epoch else clock.iter))
-            if os.path.basename(hook.last_ckpt or "") not in names:
+            saved = {name_in(hook.layout, name) for name in names}
+            if os.path.basename(hook.last_ckpt or "") not in saved:
                 hook.save_now(self)
                 return
 
