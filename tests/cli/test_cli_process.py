@@ -78,7 +78,7 @@ def test_a_second_ctrl_c_ends_at_once(start):
 @pytest.mark.slow
 def test_a_terminal_has_a_bar_and_no_flood_of_lines(start):
     ours, theirs = pty.openpty()
-    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "150", "OMP_NUM_THREADS": "1"}
+    env = {"TERM": "xterm-256color", "COLUMNS": "150", "OMP_NUM_THREADS": "1", "TTY_INTERACTIVE": "1"}
     process = start(
         *TRAIN,
         "--cfg-options",
@@ -87,7 +87,7 @@ def test_a_terminal_has_a_bar_and_no_flood_of_lines(start):
         stdout=theirs,
         stderr=theirs,
         stdin=theirs,
-        env=env,
+        env={**os.environ, **env},  # TTY_INTERACTIVE: a CI service sets CI, and there is no bar then
     )
     os.close(theirs)
     chunks = []
