@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -15,22 +15,17 @@ from torch import nn
 from trainwright import dist
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import MMLogger
-from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpoint, write_file
-from trainwright.checkpoint.format import MapLocation
-from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
+from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import MODELS
-from trainwright.state import HostCopies, weights_on_host
 from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
-from trainwright.strategies.schedulers import Schedulers, load_states, make_optim_wrapper, make_schedulers
+from trainwright.strategies.schedulers import Schedulers, make_optim_wrapper, make_schedulers
+from trainwright.strategies.state import StrategyState
 from trainwright.strategies.surgery import compile_method
 
-Callback = Callable[[dict[str, Any]], None]
 
-
-class BaseStrategy(ABC):
+class BaseStrategy(StrategyState, ABC):
     """Environment, bring-up, steps and state of one way to place parameters (API of mmengine's BaseStrategy).
 
     Constructing it checks ``work_dir`` and sets the environment up: launcher, limits, seeds. Bring-up is either one
@@ -38,11 +33,6 @@ class BaseStrategy(ABC):
     ``scale_lr``, ``attach_schedulers``, ``init_model_weights``, ``load_or_resume``, ``compile``. ``auto_scale_lr``
     is ``dict(base_batch_size=..., enable=...)``. Subclasses implement the methods with an underscore.
     """
-
-    model: nn.Module
-    optim_wrapper: BaseOptimWrapper
-    param_schedulers: Schedulers
-    copies: HostCopies | None = None  # of the state that is being gathered, where training is to go on meanwhile
 
     def __init__(
         self,
@@ -240,10 +230,6 @@ class BaseStrategy(ABC):
             for group in wrapper.optimizer.param_groups:
                 group["lr"] = group["lr"] * ratio
 
-    def _wrappers(self) -> Iterable[Any]:
-        wrapper = self.optim_wrapper
-        return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-
     def build_param_scheduler(
         self, scheduler: Any, optim_wrapper: BaseOptimWrapper, default_args: dict[str, Any] | None = None
     ) -> Schedulers:
@@ -262,11 +248,6 @@ class BaseStrategy(ABC):
         return MMLogger.get_instance(log_level=log_level, log_file=path, **kwargs)
 
     # steps ------------------------------------------------------------------------------------------------------
-
-    @property
-    def unwrapped_model(self) -> nn.Module:
-        """The user's module inside whatever this strategy wraps around it."""
-        return self.model
 
     def batches(self, loader: Any) -> Iterator[Any]:
         """One pass over ``loader``; see :func:`batches_ahead` for what is done meanwhile."""
@@ -308,192 +289,3 @@ class BaseStrategy(ABC):
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
         """Within it gradients are (``on``) or are not exchanged between ranks; nothing to do in one process."""
         return nullcontext()
-
-    # state ------------------------------------------------------------------------------------------------------
-
-    def model_state_dict(self) -> dict[str, Any]:
-        """The model's weights and buffers, on the CPU, under the user's own names."""
-        return weights_on_host(self.unwrapped_model.state_dict(), self.copies)
-
-    def optim_state_dict(self) -> dict[str, Any]:
-        """State of the optimizer, or of each under its name."""
-        return self.optim_wrapper.state_dict()
-
-    def scheduler_state_dict(self) -> Any:
-        """State of the schedulers, in the shape in which they were built."""
-        schedulers = self.param_schedulers
-        if isinstance(schedulers, dict):
-            return {name: [s.state_dict() for s in items] for name, items in schedulers.items()}
-        return [s.state_dict() for s in schedulers]
-
-    def load_model_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        *,
-        strict: bool = False,
-        revise_keys: ReviseKeys = STRIP_MODULE,
-        min_loaded: float = MIN_LOADED,
-    ) -> None:
-        """Load weights into the model; see ``checkpoint.load_weights``."""
-        load_weights(self.unwrapped_model, state_dict, strict, revise_keys, min_loaded)
-
-    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the state of the optimizer(s)."""
-        self.optim_wrapper.load_state_dict(state_dict)
-
-    def load_scheduler_state_dict(self, state_dict: Any) -> None:
-        """Load the state of the schedulers; another number of them than was saved is a ConfigError."""
-        own = self.param_schedulers
-        pairs = (
-            [(own[name], state_dict.get(name, [])) for name in own] if isinstance(own, dict) else [(own, state_dict)]
-        )
-        for schedulers, states in pairs:
-            if len(schedulers) != len(states):
-                raise ConfigError(
-                    f"the checkpoint has {len(states)} parameter schedulers and this config {len(schedulers)}: resume "
-                    "with the same param_scheduler, or with resume_param_scheduler=False."
-                )
-            for text in load_states(schedulers, states):
-                self.logger.warning(text)
-
-    def load_or_resume(self, *, load_from: str | None = None, resume: bool | str = False) -> dict[str, Any] | None:
-        """Resume from the named file, from ``load_from``, or from the latest in ``work_dir``; or load weights only.
-
-        Returns the checkpoint, None when there was nothing to load.
-        """
-        if isinstance(resume, str):
-            return self.resume(resume)
-        if resume:
-            path = load_from or CheckpointManager(self.work_dir).latest()
-            return None if path is None else self.resume(path)
-        return None if load_from is None else self.load_checkpoint(load_from)
-
-    def load_checkpoint(
-        self,
-        filename: str,
-        *,
-        map_location: MapLocation = "cpu",
-        strict: bool = False,
-        revise_keys: ReviseKeys = STRIP_MODULE,
-        callback: Callback | None = None,
-        trusted: bool = False,
-        min_loaded: float = MIN_LOADED,
-    ) -> dict[str, Any]:
-        """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it. For
-        ``trusted`` see ``checkpoint.read_checkpoint``, for ``min_loaded`` ``checkpoint.load_weights``."""
-        checkpoint = self.read_tree(filename, map_location, trusted)
-        if callback is not None:
-            callback(checkpoint)
-        self.load_model_state_dict(checkpoint, strict=strict, revise_keys=revise_keys, min_loaded=min_loaded)
-        return checkpoint
-
-    def resume(
-        self,
-        filename: str,
-        *,
-        resume_optimizer: bool = True,
-        resume_param_scheduler: bool = True,
-        map_location: MapLocation = "default",
-        callback: Callback | None = None,
-        trusted: bool = False,
-        strict: bool = True,
-        revise_keys: ReviseKeys = STRIP_MODULE,
-    ) -> dict[str, Any]:
-        """Load weights strictly, optimizer and schedulers from ``filename``; returns the checkpoint for the rest."""
-        place = "cpu" if map_location == "default" else map_location
-        checkpoint = self.load_checkpoint(
-            filename, map_location=place, strict=strict, revise_keys=revise_keys, callback=callback, trusted=trusted
-        )
-        if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
-            self.load_optim_state_dict(checkpoint["optimizer"])
-            self._hold_gradients(checkpoint)
-        scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
-        if scheduled and self._holds(checkpoint, "param_schedulers", filename):
-            self.load_scheduler_state_dict(checkpoint["param_schedulers"])
-        return checkpoint
-
-    def put_state(self, tree: dict[str, Any]) -> None:
-        """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
-        for parameter in self.unwrapped_model.parameters():
-            parameter.grad = None
-        self.load_model_state_dict(tree, strict=True, revise_keys=())
-        self.load_optim_state_dict(tree["optimizer"])
-        self._hold_gradients(tree)
-        if getattr(self, "param_schedulers", None):
-            self.load_scheduler_state_dict(tree["param_schedulers"])
-
-    def _holds(self, checkpoint: dict[str, Any], part: str, filename: str) -> bool:
-        if part not in checkpoint:
-            self.logger.warning(
-                "%s was saved without %s: its state begins anew, so training does not go on as it would have. "
-                "CheckpointHook(save_optimizer=True, save_param_scheduler=True), the default, saves both.",
-                filename,
-                part,
-            )
-        return part in checkpoint
-
-    def save_checkpoint(
-        self,
-        filename: str,
-        *,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        extra_ckpt: dict[str, Any] | None = None,
-        callback: Callback | None = None,
-    ) -> None:
-        """Gather the state, let ``callback`` change it, and publish it at ``filename`` atomically."""
-        tree = self.state_tree(save_optimizer, save_param_scheduler)
-        tree.update(extra_ckpt or {})
-        if callback is not None:
-            callback(tree)
-        self.write_tree(filename, tree)
-
-    def state_tree(self, save_optimizer: bool = True, save_param_scheduler: bool = True) -> dict[str, Any]:
-        """What a strategy owns of a checkpoint: weights, optimizer, schedulers, gradients of an open accumulation
-        window."""
-        tree: dict[str, Any] = {"state_dict": self.model_state_dict()}
-        if save_optimizer and hasattr(self, "optim_wrapper"):
-            tree["optimizer"] = self.optim_state_dict()
-            if gradients := self._held_gradients():
-                tree["gradients"] = gradients
-            if isinstance(self.optim_wrapper, OptimWrapperDict):  # one alone counts iterations, which the clock does
-                tree["accumulation"] = self.optim_wrapper.accumulation_state()
-        if save_param_scheduler and getattr(self, "param_schedulers", None):
-            tree["param_schedulers"] = self.scheduler_state_dict()
-        return tree
-
-    def _held_gradients(self) -> dict[str, torch.Tensor]:
-        """Gradients of an accumulation window that is not full yet, by parameter; of one process only, since ranks hold
-        different ones."""
-        is_open = any(getattr(w, "inner_count", 0) and not w.should_update() for w in self._wrappers())
-        if not is_open or self.world_size > 1:
-            return {}
-        named = self.unwrapped_model.named_parameters()
-        return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}
-
-    def _hold_gradients(self, checkpoint: dict[str, Any]) -> None:
-        """Take up an open accumulation window: the gradients, which are multiplied by the loss scale of their time, and
-        the counts of several wrappers."""
-        gradients = checkpoint.get("gradients", {})
-        for name, parameter in self.unwrapped_model.named_parameters():
-            if name in gradients:
-                parameter.grad = gradients[name].to(parameter.device, copy=True)
-        wrapper: Any = self.optim_wrapper
-        several = isinstance(wrapper, OptimWrapperDict)
-        if gradients:
-            states = checkpoint["optimizer"] if several else {"": checkpoint["optimizer"]}
-            for name, one in wrapper.items() if several else [("", wrapper)]:
-                one.rescale_gradients((states.get(name, {}).get("loss_scaler") or {}).get("scale", 1.0))
-        if several and "accumulation" in checkpoint:
-            wrapper.load_accumulation_state(checkpoint["accumulation"])
-
-    def read_tree(self, filename: str, map_location: MapLocation = "cpu", trusted: bool = False) -> dict[str, Any]:
-        """A state tree from a checkpoint of any kind."""
-        return read_checkpoint(filename, map_location, trusted)
-
-    def write_tree(self, filename: str, tree: dict[str, Any]) -> None:
-        """Publish a state tree; here as a single file, written by rank 0. Its error is raised on all ranks."""
-        if self.distributed:
-            dist.from_main(lambda: write_file(filename, tree))
-        elif self.rank == 0:
-            write_file(filename, tree)
