@@ -32,9 +32,9 @@ _STATE = "state.pth"
 ASIDE = ".old-"
 
 
-def write_folder(path: str | os.PathLike[str], tree: dict[str, Any], group: Any = None) -> None:
+def write_folder(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Publish ``tree`` as a step folder at ``path``: nothing, or an older folder, or the whole new one is there, at
-    every moment. Every rank of ``group`` calls it, with its own part of sharded tensors. Of a :data:`PER_RANK` list it
+    every moment. Every rank calls it, with its own part of sharded tensors. Of a :data:`PER_RANK` list it
     writes its own item, or all that it has where those of the others are not in it.
 
     Order: a temporary folder under a unique name that rank 0 chose; every rank its files, each flushed and fsynced;
@@ -43,14 +43,14 @@ def write_folder(path: str | os.PathLike[str], tree: dict[str, Any], group: Any 
     """
     target = Path(path)
     names = [str(temporary(target))]
-    dist.broadcast_object_list(names, 0, group)
-    tmp, rank = Path(names[0]), dist.get_rank(group)
+    dist.broadcast_object_list(names)
+    tmp, rank = Path(names[0]), dist.get_rank()
     try:
-        report = _attempt(_write_part, path, tmp, tree, group)
-        reports = dist.all_gather_object(report, group)
+        report = _attempt(_write_part, path, tmp, tree)
+        reports = dist.all_gather_object(report)
         _raise_first(path, reports)
         done = [_attempt(_publish, target, tmp, tree, reports) if rank == 0 else None]
-        dist.broadcast_object_list(done, 0, group)
+        dist.broadcast_object_list(done)
         _raise_first(path, done)
     except BaseException:
         if rank == 0:
@@ -149,11 +149,9 @@ def _raise_first(path: Any, reports: list[Any]) -> None:
             ) from report
 
 
-def _write_part(
-    path: Any, tmp: Path, tree: dict[str, Any], group: Any
-) -> tuple[dict[str, FileSum], dict[str, TensorEntry]]:
+def _write_part(path: Any, tmp: Path, tree: dict[str, Any]) -> tuple[dict[str, FileSum], dict[str, TensorEntry]]:
     """This rank's files; returns what the manifest says of them."""
-    rank, world_size = dist.get_dist_info(group)
+    rank, world_size = dist.get_dist_info()
     tmp.mkdir(parents=True, exist_ok=True)
     table = TensorTable()
     plain = plain_tree(path, tree)
