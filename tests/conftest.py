@@ -1,8 +1,6 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
-for _name in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-    os.environ.pop(_name, None)  # what a service or a user wants of colours and bars is not what is tested
 
 import random
 import threading
@@ -15,6 +13,8 @@ from trainwright.base.logs import MMLogger
 from trainwright.visualization import Visualizer
 
 torch.set_num_threads(1)
+for _name in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(_name, None)  # what a service or a user wants of colours and bars is not what is tested
 
 
 def named_instances():
