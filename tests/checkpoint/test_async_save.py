@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections import OrderedDict
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from trainwright.runner import Runner
 from trainwright.strategies import base as strategies
 from trainwright.testing.rank_runs import exact_state
 from trainwright.testing.recorder import StopAt
-from trainwright.testing.toys import ToyModel, differences, toy_config, toy_loader
+from trainwright.testing.toys import ToyModel, awkward_tree, differences, toy_config, toy_loader
 
 ASYNC = {"type": "CheckpointHook", "interval": 1, "by_epoch": False, "async_save": True}
 
@@ -105,22 +104,6 @@ def saves(folder):
 
 def hook_of(runner):
     return next(hook for hook in runner.hooks if type(hook).__name__ == "CheckpointHook")
-
-
-def awkward_tree():
-    flat = torch.arange(24.0)
-    weight = nn.Parameter(torch.randn(4, 3))
-    image = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    ordered = OrderedDict(a=weight.detach(), b=weight.detach(), c=flat[3:9], d=flat[::2])
-    vars(ordered)["_metadata"] = {"": {"version": 1}}
-    return {
-        "meta": {"iter": 1, "names": ["x", ("y", 2.5)], "none": None},
-        "state_dict": ordered,
-        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "avg": image}}, "again": image, "empty": torch.empty(0)},
-        "parameter": weight,
-        "half": torch.randn(5).bfloat16(),
-        "expanded": torch.ones(1).expand(7),
-    }
 
 
 def _tensors(value):

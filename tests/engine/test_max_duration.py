@@ -16,33 +16,15 @@ from trainwright.state import RunContext
 from trainwright.testing.host_reads import count_host_reads
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.recorder import EventRecorder, StopAt
-from trainwright.testing.toys import differences, toy_config, toy_loader
+from trainwright.testing.toys import MovedClock, differences, toy_config, toy_loader
 
 EPOCHS, ITERS = {"by_epoch": True}, {"by_epoch": False, "val_interval": 100}
 BOTH = pytest.mark.parametrize("kind", [EPOCHS, ITERS], ids=["epochs", "iters"])
 
 
-class Time(Hook):
-    """A clock: `iter_s` an iteration, `val_s` a validation."""
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, iter_s=10.0, val_s=0.0):
-        self.now, self.iter_s, self.val_s = 1000.0, iter_s, val_s
-
-    def __call__(self):
-        return self.now
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.now += self.iter_s
-
-    def before_val(self, runner):
-        self.now += self.val_s
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    time = Time()
+    time = MovedClock()
     monkeypatch.setattr(budget, "perf_counter", time)
     return time
 

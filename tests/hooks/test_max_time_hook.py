@@ -5,39 +5,21 @@ from types import SimpleNamespace
 import pytest
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.engine import Event, Hook
+from trainwright.engine import Event
 from trainwright.hooks import MaxTimeHook, max_time_hook
 from trainwright.runner import Runner
 from trainwright.state import Completing, RunContext
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.recorder import EventRecorder, StopAt
-from trainwright.testing.toys import differences, toy_config, toy_loader
+from trainwright.testing.toys import MovedClock, differences, toy_config, toy_loader
 
 EPOCHS = {"by_epoch": True, "max_epochs": 4}
 ITERS = {"type": "IterBasedTrainLoop", "max_iters": 16, "val_interval": 4}
 
 
-class Time(Hook):
-    """A clock: `iter_s` an iteration, `val_s` a validation."""
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, iter_s=10.0, val_s=0.0) -> None:
-        self.now, self.iter_s, self.val_s = 1000.0, iter_s, val_s
-
-    def __call__(self) -> float:
-        return self.now
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.now += self.iter_s
-
-    def before_val(self, runner):
-        self.now += self.val_s
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    time = Time()
+    time = MovedClock()
     monkeypatch.setattr(max_time_hook, "perf_counter", time)
     return time
 

@@ -1,30 +1,12 @@
 """A state in the host's memory that is nobody else's."""
 
-from collections import OrderedDict
-
 import pytest
 import torch
 from torch import nn
 
 from trainwright.state import HostCopies, HostMemory, host_copy
 from trainwright.testing.ranks import run_ranks
-from trainwright.testing.toys import differences
-
-
-def awkward_tree():
-    flat = torch.arange(24.0)
-    weight = nn.Parameter(torch.randn(4, 3))
-    image = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    ordered = OrderedDict(a=weight.detach(), b=weight.detach(), c=flat[3:9], d=flat[::2])
-    vars(ordered)["_metadata"] = {"": {"version": 1}}
-    return {
-        "meta": {"iter": 1, "names": ["x", ("y", 2.5)], "none": None},
-        "state_dict": ordered,
-        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "avg": image}}, "again": image, "empty": torch.empty(0)},
-        "parameter": weight,
-        "half": torch.randn(5).bfloat16(),
-        "expanded": torch.ones(1).expand(7),
-    }
+from trainwright.testing.toys import awkward_tree, differences
 
 
 def test_a_copy_shares_nothing_and_keeps_what_was_shared():

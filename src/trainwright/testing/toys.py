@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from trainwright.engine import Hook
 from trainwright.evaluation import BaseMetric
 from trainwright.model import BaseModel
 from trainwright.registry import DATASETS, METRICS, MODELS
@@ -162,3 +164,40 @@ def _differences(one: Any, other: Any, where: str) -> Iterator[str]:
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+class MovedClock(Hook):
+    """A clock, to be called for the time in seconds, that a run moves on: `iter_s` an iteration, `val_s` a validation."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, iter_s: float = 10.0, val_s: float = 0.0) -> None:
+        self.now, self.iter_s, self.val_s = 1000.0, iter_s, val_s
+
+    def __call__(self) -> float:
+        return self.now
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """An iteration takes its time."""
+        self.now += self.iter_s
+
+    def before_val(self, runner: Any) -> None:
+        """And so does a validation."""
+        self.now += self.val_s
+
+
+def awkward_tree() -> dict[str, Any]:
+    """A state tree with all that makes copying hard: shared and overlapping memory, strides, layouts, no elements."""
+    flat = torch.arange(24.0)
+    weight = nn.Parameter(torch.randn(4, 3))
+    image = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    ordered = OrderedDict(a=weight.detach(), b=weight.detach(), c=flat[3:9], d=flat[::2])
+    vars(ordered)["_metadata"] = {"": {"version": 1}}
+    return {
+        "meta": {"iter": 1, "names": ["x", ("y", 2.5)], "none": None},
+        "state_dict": ordered,
+        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "avg": image}}, "again": image, "empty": torch.empty(0)},
+        "parameter": weight,
+        "half": torch.randn(5).bfloat16(),
+        "expanded": torch.ones(1).expand(7),
+    }
