@@ -14,7 +14,7 @@ from trainwright.checkpoint.folder import write_folder
 from trainwright.engine import Event, Hook
 from trainwright.registry import MODELS
 from trainwright.runner import Runner
-from trainwright.strategies import base as strategies
+from trainwright.strategies import state as strategies
 from trainwright.testing.rank_runs import exact_state
 from trainwright.testing.recorder import StopAt
 from trainwright.testing.toys import ToyModel, awkward_tree, differences, toy_config, toy_loader

@@ -21,7 +21,7 @@ from trainwright.checkpoint.async_save import AsyncSaver, Job
 from trainwright.engine import Hook
 from trainwright.io.atomic import TMP_PREFIX
 from trainwright.runner import Runner
-from trainwright.strategies import base as strategies
+from trainwright.strategies import state as strategies
 from trainwright.testing.rank_runs import SampleRecorder
 from trainwright.testing.ranks import run_ranks
 

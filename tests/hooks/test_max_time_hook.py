@@ -129,7 +129,7 @@ def test_it_looks_seldom(clock):
 
 
 def ended_at(rank: int) -> int:
-    clock = Time(10.0 + 30 * rank)
+    clock = MovedClock(10.0 + 30 * rank)
     max_time_hook.perf_counter = clock
     hook = MaxTimeHook(100.0)
     ctx = RunContext("x", SimpleNamespace(host=None, calls={}, wake_at=0))

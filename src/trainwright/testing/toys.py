@@ -167,7 +167,7 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class MovedClock(Hook):
-    """A clock, to be called for the time in seconds, that a run moves on: `iter_s` an iteration, `val_s` a validation."""
+    """A clock, called for its time in seconds, that a run moves on: `iter_s` an iteration, `val_s` a validation."""
 
     priority = "VERY_HIGH"
 
