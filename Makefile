@@ -10,7 +10,7 @@ PEERS_STAMP := $(PEERS)/.installed
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed
 
-.PHONY: venv demo test lint format bench peers faults trackers clean
+.PHONY: venv demo test conformance lint format bench peers faults trackers clean
 
 venv: $(STAMP)
 
@@ -31,9 +31,14 @@ lint: venv
 	$(BIN)/python tools/check_sizes.py
 	$(BIN)/python tools/check_source.py
 
-# Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too.
+# Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too. The
+# long runs with several ranks are `make conformance`, those that need a package of their own have a target of their own.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not ray"
+
+# The whole conformance suite, and what else is long and takes several ranks. $(CONFORMANCE) narrows it: a path, or -k.
+conformance: venv
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray" $(CONFORMANCE)
 
 $(PEERS_STAMP): pyproject.toml constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
