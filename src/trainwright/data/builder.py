@@ -18,7 +18,7 @@ from trainwright.data.sampler import DefaultSampler, checked_size
 from trainwright.data.sliced import SlicedDataset
 from trainwright.data.stream_reading import NodeStream, is_node
 from trainwright.data.workers import mute_worker, worker_init_fn
-from trainwright.dist import broadcast_object_list, get_rank, get_world_size, sync_random_seed
+from trainwright.dist import broadcast_object_list, data_group, data_info, sync_random_seed
 from trainwright.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
 _OWN_OPTIONS = ("num_batch_per_epoch", "disable_subprocess_warning", "on_sample_error")
@@ -174,7 +174,7 @@ def _build_dataset(options: dict[str, Any]) -> Any:
     checked_size(dataset, "dataloader")
     if n_batches is None:
         return dataset
-    return SlicedDataset(dataset, n_batches * _batch_size(options) * get_world_size())
+    return SlicedDataset(dataset, n_batches * _batch_size(options) * data_info()[1])
 
 
 def _batch_size(options: dict[str, Any]) -> int:
@@ -202,18 +202,33 @@ def _build_samplers(options: dict[str, Any], dataset: Any, seed: int | None) -> 
     """Put the built `sampler` or `batch_sampler` into `options`, and take out what it replaces."""
     sampler, batch_sampler, shuffle = (options.pop(name, None) for name in ("sampler", "batch_sampler", "shuffle"))
     if batch_sampler is not None and not isinstance(batch_sampler, dict):
-        options["batch_sampler"] = batch_sampler
+        options["batch_sampler"] = _divides_as_data(batch_sampler)
         return
     if isinstance(sampler, dict):
         sampler = DATA_SAMPLERS.build(sampler, default_args={"dataset": dataset, "seed": seed})
     elif sampler is None:
         sampler = DefaultSampler(dataset, shuffle=bool(shuffle), seed=seed)
     if batch_sampler is None:
-        options["sampler"] = sampler
+        options["sampler"] = _divides_as_data(sampler)
         return
     options.pop("drop_last", None)
+    sampler = _divides_as_data(sampler)
     defaults = {"sampler": sampler, **({"batch_size": options.pop("batch_size")} if "batch_size" in options else {})}
-    options["batch_sampler"] = DATA_SAMPLERS.build(batch_sampler, default_args=defaults)
+    options["batch_sampler"] = _divides_as_data(DATA_SAMPLERS.build(batch_sampler, default_args=defaults))
+
+
+def _divides_as_data(sampler: Any) -> Any:
+    """The sampler; ConfigError where it gives ranks of one tensor group different samples."""
+    found = [getattr(sampler, name, None) for name in ("num_replicas", "world_size")]
+    n_ranks = next((n for n in found if isinstance(n, int)), None)
+    rank, size = data_info()
+    if data_group() is not None and n_ranks is not None and n_ranks != size:
+        raise ConfigError(
+            f"{type(sampler).__name__} divides the samples among {n_ranks} ranks, and the ranks of a tensor group must "
+            f"see the same ones: let it take rank={rank} and size={size} from trainwright.dist.data_info(), or use "
+            "DefaultSampler or InfiniteSampler"
+        )
+    return sampler
 
 
 def _function(spec: Any, setting: str) -> Callable[..., Any]:
@@ -254,7 +269,7 @@ def _worker_init(options: dict[str, Any], seed: int | None) -> Callable[..., Any
     return partial(
         worker_init_fn,
         num_workers=options["num_workers"],
-        rank=get_rank(),
+        rank=data_info()[0],
         seed=seed,
         disable_subprocess_warning=mute,
     )

@@ -26,7 +26,7 @@ from trainwright.data.sample_errors import Carried, SampleFailure, max_skipped, 
 from trainwright.data.sampler import DefaultSampler, InfiniteSampler
 from trainwright.data.stream_reading import KeyedStream, StreamCollate
 from trainwright.data.streams import SideStreams, mix
-from trainwright.dist import get_rank, get_world_size
+from trainwright.dist import data_info
 
 __all__ = ["KeyedDataLoader", "mix"]
 
@@ -141,7 +141,7 @@ class KeyedDataLoader(DataLoader[Any]):
             pool = len(dataset) if draws_from_all(self) else 0
             skips = self._max_skipped is not None
             return KeyedDataset(dataset, self._board, skips, pool), KeyedCollate(collate_fn, self._board)
-        stream = KeyedStream(dataset, get_rank(), self._streams.take_start(), self._board)
+        stream = KeyedStream(dataset, data_info()[0], self._streams.take_start(), self._board)
         stream.begin_pass(self.seed, self._position[0])
         self._stream = stream
         return stream, StreamCollate(collate_fn, stream, name_of(collate_fn))
@@ -273,7 +273,7 @@ class KeyedDataLoader(DataLoader[Any]):
         """Samples that all ranks together take in one step; 0 where it is not fixed."""
         size = self.batch_size if self.batch_sampler is None else getattr(self.batch_sampler, "batch_size", 0)
         per_rank = 1 if size is None else size
-        return int(per_rank) * get_world_size() if isinstance(per_rank, int) else 0
+        return int(per_rank) * data_info()[1] if isinstance(per_rank, int) else 0
 
     def _seeded_samplers(self) -> list[DefaultSampler | InfiniteSampler]:
         return [sampler for sampler in samplers_of(self) if isinstance(sampler, (DefaultSampler, InfiniteSampler))]

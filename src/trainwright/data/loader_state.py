@@ -8,7 +8,7 @@ from typing import Any
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import print_log
 from trainwright.data.stream_reading import StreamPlace, StreamStart
-from trainwright.dist import get_dist_info
+from trainwright.dist import data_info
 
 KNOB = "resume_cfg=dict(allow_inexact=True)"
 
@@ -21,7 +21,7 @@ def of_this_rank(state: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
     states = state.get("by_rank")
     if states is None:
         return state, None
-    rank, world_size = get_dist_info()
+    rank, world_size = data_info()
     if len(states) == world_size:
         return states[rank], world_size
     skipped = [index for one in states for index in one.get("skipped_samples", ())]
@@ -82,7 +82,7 @@ class StreamProgress:
         self._clear()
         if state is None:
             return
-        world_size = get_dist_info()[1]
+        world_size = data_info()[1]
         before = len(state["places"])
         if ranks_before not in (None, world_size):
             self._changed = f"the checkpoint is of {ranks_before} ranks and this run has {world_size}"

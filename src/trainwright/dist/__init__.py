@@ -1,5 +1,6 @@
 """A thin layer over torch.distributed: the same calls, and the same results, with and without a process group."""
 
+from trainwright.dist.axes import data_axis, data_group, data_info, has_main, set_data_axis
 from trainwright.dist.collectives import (
     all_gather,
     all_gather_object,
@@ -21,7 +22,16 @@ from trainwright.dist.process import (
     master_only,
 )
 from trainwright.dist.results import collect_results, interleave
-from trainwright.dist.shards import gathered, gathered_tree, is_sharded, keeping_shards, laid_out_as, local, whole
+from trainwright.dist.shards import (
+    gathered,
+    gathered_tree,
+    is_sharded,
+    keeping_shards,
+    keeps_shards,
+    laid_out_as,
+    local,
+    whole,
+)
 from trainwright.dist.together import failing_together, from_main
 
 __all__ = [
@@ -35,6 +45,9 @@ __all__ = [
     "check_launcher",
     "cleanup",
     "collect_results",
+    "data_axis",
+    "data_group",
+    "data_info",
     "drop_group",
     "failing_together",
     "from_main",
@@ -45,6 +58,7 @@ __all__ = [
     "get_rank",
     "get_world_size",
     "group_store",
+    "has_main",
     "infer_launcher",
     "init_dist",
     "interleave",
@@ -52,10 +66,12 @@ __all__ = [
     "is_main_process",
     "is_sharded",
     "keeping_shards",
+    "keeps_shards",
     "laid_out_as",
     "local",
     "master_only",
     "on_group",
+    "set_data_axis",
     "sync_random_seed",
     "whole",
 ]

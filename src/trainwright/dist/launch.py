@@ -14,6 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
+from trainwright.dist.axes import forget_axes
 from trainwright.dist.process import is_distributed
 
 LAUNCHERS = ("none", "pytorch")
@@ -61,6 +62,7 @@ def init_dist(launcher: str, backend: str | None = None, **settings: Any) -> Non
 def cleanup() -> None:
     """Leave the process group that :func:`init_dist` joined; one that was there before stays."""
     global _is_ours
+    forget_axes()
     if _is_ours and is_distributed():
         torch_dist.destroy_process_group()
     _is_ours = False

@@ -11,8 +11,9 @@ import torch
 from torch import distributed as torch_dist
 
 from trainwright.base.errors import ConfigError, DataError
+from trainwright.dist.axes import data_group, data_info, has_main
 from trainwright.dist.collectives import all_gather_object, barrier, gather_object
-from trainwright.dist.process import get_dist_info, get_world_size
+from trainwright.dist.process import is_main_process
 
 T = TypeVar("T")
 _ABSENT: Any = object()
@@ -22,9 +23,10 @@ SLICE_BYTES = 64 * 2**20
 def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: str | None = None) -> list[T] | None:
     """Per-sample `results` of all ranks in dataset order on rank 0; None on the other ranks.
 
-    Ranks hold every world-size-th sample, so the parts are interleaved, and cut to `size`: what a sampler added to
-    make the ranks even lies at the end. They travel in slices of about `SLICE_BYTES` a rank: packed and unpacked copies
-    of all of them never exist together. `device` 'cpu' gathers through main memory, 'gpu' through the device's backend.
+    "Ranks" are those of the data axis. They hold every world-size-th sample, so the parts are interleaved, and cut to
+    `size`: what a sampler added to make the ranks even lies at the end. They travel in slices of about `SLICE_BYTES` a
+    rank: packed and unpacked copies of all of them never exist together. `device` 'cpu' gathers through main memory,
+    'gpu' through the device's backend.
     With `tmpdir` (a folder that all ranks see, 'cpu' only) the parts pass through files instead; these may
     hold tensors and plain data only.
     """
@@ -32,8 +34,10 @@ def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: st
         raise ConfigError(f"collect_results: device must be 'cpu' or 'gpu', got {device!r}")
     if tmpdir is not None and device == "gpu":
         raise ConfigError("collect_results: tmpdir is for device='cpu'; drop tmpdir or set device='cpu'")
-    if get_world_size() == 1:
-        return results[:size]
+    if data_info()[1] == 1:
+        return results[:size] if is_main_process() else None
+    if not has_main():  # the same results as those of the ranks beside this one
+        return None
     parts = _through_group(results, device) if tmpdir is None else _through_files(results, tmpdir)
     return None if parts is None else interleave(parts, size)
 
@@ -47,8 +51,11 @@ def interleave(parts: list[list[T]], size: int) -> list[T]:
 def _through_group(results: list[T], device: str) -> list[list[T]] | None:
     backend = str(torch_dist.get_backend())
     if device == "gpu" or "gloo" in backend or not torch_dist.is_gloo_available():
-        return _in_slices(results, None)
-    group = torch_dist.new_group(backend="gloo")  # the results stay off the device; gone again before the next call
+        return _in_slices(results, data_group())
+    axis = data_group()
+    ranks = None if axis is None else torch_dist.get_process_group_ranks(axis)
+    # The results stay off the device; the group is gone again before the next call.
+    group = torch_dist.new_group(ranks, backend="gloo", use_local_synchronization=axis is not None)
     try:
         return _in_slices(results, group)
     finally:
@@ -76,15 +83,15 @@ def _bytes_each(results: list[Any], n_looked_at: int = 8) -> int:
 
 
 def _through_files(results: list[T], tmpdir: str) -> list[list[T]] | None:
-    rank, world_size = get_dist_info()
+    rank, world_size = data_info()
     os.makedirs(tmpdir, exist_ok=True)
     paths = [os.path.join(tmpdir, f"part_{part}.pt") for part in range(world_size)]
     torch.save(results, paths[rank])
-    barrier()
+    barrier(data_group())
     try:
         return [_load_part(path) for path in paths] if rank == 0 else None
     finally:
-        barrier()  # nobody writes the next results before these are read
+        barrier(data_group())  # nobody writes the next results before these are read
         os.remove(paths[rank])
 
 

@@ -12,7 +12,6 @@ import torch
 
 from trainwright.dist.process import is_main_process
 
-
 _keeps_shards: ContextVar[bool] = ContextVar("keeps_shards", default=False)
 
 
@@ -24,6 +23,11 @@ def keeping_shards() -> Iterator[None]:
         yield
     finally:
         _keeps_shards.reset(before)
+
+
+def keeps_shards() -> bool:
+    """Whether this is within :func:`keeping_shards`."""
+    return _keeps_shards.get()
 
 
 def is_sharded(tensor: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
-from trainwright.dist import collect_results, get_world_size
+from trainwright.dist import collect_results, data_info
 from trainwright.evaluation.metric import BaseMetric
 from trainwright.registry import METRICS
 
@@ -108,7 +108,7 @@ class Accuracy(BaseMetric):
         """Percent of samples whose true class is among the first k."""
         size, self._size = self._size, None
         if size is not None:
-            if not size <= len(results) < size + get_world_size():
+            if not size <= len(results) < size + data_info()[1]:
                 raise DataError(
                     f"Accuracy got {len(results)} predictions for a dataset of {size} samples: it needs one of each; "
                     "set drop_last=False and a sampler that visits every sample once"

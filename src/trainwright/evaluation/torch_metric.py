@@ -10,7 +10,7 @@ import torch
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.optional import require
-from trainwright.dist import gather_object, get_world_size
+from trainwright.dist import data_group, data_info, gather_object, has_main
 from trainwright.evaluation.metric import BaseMetric, to_cpu
 from trainwright.registry import METRICS
 
@@ -129,9 +129,9 @@ class TorchMetric(BaseMetric):
     def gather_results(self, size: int) -> list[Any] | None:
         """The number of samples and the states of each rank, on rank 0; of a single one the state stays where it is."""
         self._size = size
-        if get_world_size() == 1:
+        if data_info()[1] == 1:
             return [(self._n_samples, None)]
-        return gather_object((self._n_samples, self._state()))
+        return gather_object((self._n_samples, self._state()), group=data_group()) if has_main() else None
 
     def _state(self) -> _State:
         return {

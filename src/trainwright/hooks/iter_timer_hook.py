@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from trainwright.base.durations import SECONDS
-from trainwright.dist import get_world_size
+from trainwright.dist import data_info
 from trainwright.engine import Hook
 from trainwright.engine.loops import TrainLoop
 from trainwright.engine.loops.base import pass_length
@@ -176,6 +176,6 @@ def _ends_of_budget(budget: Any, done: int, iter_s: float) -> list[float]:
     if budget.kind == SECONDS:
         return [float(max(budget.limit - budget.elapsed_s, 0.0))]
     if isinstance(budget.n_tokens, int) and budget.n_tokens and done:
-        seen = budget.n_tokens * get_world_size()  # the other ranks have about as many
+        seen = budget.n_tokens * data_info()[1]  # the other ranks have about as many
         return [iter_s * max(budget.limit - seen, 0) / (seen / done)]
     return []

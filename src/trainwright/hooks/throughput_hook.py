@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainwright.base.errors import ConfigError
+from trainwright.dist import data_info
 from trainwright.engine import Hook
 from trainwright.engine.loops.share import size_of_batch
 from trainwright.engine.loops.tokens import check_tokens, tokens_in
@@ -158,13 +159,13 @@ class ThroughputHook(Hook):
     def _end_window(self, runner: Any) -> None:
         self._pause()
         n_samples, n_tokens = self._since_window()
-        world_size, seconds = runner.world_size, max(self._window_s, 1e-9)
+        n_ranks, seconds = data_info()[1], max(self._window_s, 1e-9)
         values: dict[str, Any] = {}
         if n_samples:
-            values["samples_per_s"] = n_samples * world_size / seconds
+            values["samples_per_s"] = n_samples * n_ranks / seconds
         if self.tokens is not None:
-            values["tokens_per_s"] = n_tokens * world_size / seconds
-            values["tokens"] = self.n_tokens * world_size
+            values["tokens_per_s"] = n_tokens * n_ranks / seconds
+            values["tokens"] = self.n_tokens * n_ranks
         if self.flops_per_unit is not None:
             rate = self.flops_per_unit * (n_samples if self.tokens is None else n_tokens) / seconds
             values["tflops_per_s"] = rate / 1e12

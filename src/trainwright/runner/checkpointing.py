@@ -12,7 +12,7 @@ from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.layouts import name_in
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
-from trainwright.dist import all_gather_object, keeping_shards
+from trainwright.dist import all_gather_object, data_group, data_info, keeping_shards
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
@@ -118,7 +118,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             per_rank = self.distributed and getattr(
                 loader, "state_is_per_rank", not isinstance(loader, KeyedDataLoader)
             )
-            tree["loader"] = {"by_rank": all_gather_object(state)} if per_rank else state
+            tree["loader"] = {"by_rank": all_gather_object(state, data_group())} if per_rank else state
         if isinstance(loop, TrainLoop) and (state := loop.state_dict()):
             tree["train_loop"] = state
         self.call_hook("before_save_checkpoint", checkpoint=tree)
@@ -156,6 +156,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "time": time.strftime("%Y%m%d_%H%M%S", time.localtime()),
             "trainwright_version": __version__,
             "world_size": self.world_size,
+            "data_size": data_info()[1],
             "global_batch": None if batch is None else dataclasses.asdict(batch),
             "environment": exactness.environment(self.strategy.device),
             "fingerprint": exactness.fingerprint(self),
@@ -316,12 +317,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
                 if _is_per_rank(hook) and "by_rank" in state:
                     state = state["by_rank"][self.rank % len(state["by_rank"])]
                 hook.load_state_dict(state)
-        streams = checkpoint.get("rng") or []
         # Put in place right before the loop starts: building and hooks may draw until then.
-        # A rank that was not there when they were saved has the streams of another, as it has that one's seed.
-        shared = not self.strategy.diff_rank_seed
-        rank = self.rank % len(streams) if shared and streams else self.rank
-        self._pending_streams = streams[rank] if rank < len(streams) else None
+        self._pending_streams = streams_of(self, checkpoint.get("rng") or [], meta)
         if loop is None:
             return
         if isinstance(loop, TrainLoop):
@@ -362,6 +359,21 @@ class CheckpointMixin(FactsMixin, HookMixin):
         for loop in self._loops.values():  # validation may augment too, and has no state of its own in the checkpoint
             if isinstance(loop.dataloader, KeyedDataLoader):
                 loop.dataloader.reseed(before, seed)
+
+
+def streams_of(runner: Any, streams: list[Any], meta: dict[str, Any]) -> Any:
+    """This rank's part of the saved random streams; None where it has to go on with its own.
+
+    A rank that was not there when they were saved has the streams of another, as it has that one's seed. What a rank
+    draws belongs to its samples, so where ranks share samples in another way, its data rank says which they are.
+    """
+    (data_rank, data_size), n_before = data_info(), len(streams)
+    saved_size = int(meta.get("data_size") or n_before)
+    if not streams or (n_before, saved_size) == (runner.world_size, data_size):
+        return streams[runner.rank] if streams else None
+    if not runner.strategy.diff_rank_seed:
+        data_rank %= saved_size
+    return streams[data_rank * (n_before // saved_size)] if data_rank < saved_size else None
 
 
 def _is_per_rank(hook: Any) -> bool:

@@ -10,6 +10,7 @@ from trainwright.base.text import did_you_mean
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
 from trainwright.data.loader_state import KNOB, of_this_rank
+from trainwright.dist import data_info
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ResumeCfg:
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The samples behind one update: those of all ranks, in all iterations of an accumulation window."""
+    """The samples behind one update: those of all data ranks, in all iterations of an accumulation window."""
 
     world_size: int
     per_rank: int
@@ -98,7 +99,7 @@ def global_batch(runner: Any) -> GlobalBatch | None:
     counts = getattr(wrapper, "_accumulative_counts", None)
     if not isinstance(size, int) or not isinstance(counts, int):
         return None
-    return GlobalBatch(runner.world_size, size, counts)
+    return GlobalBatch(data_info()[1], size, counts)
 
 
 def check_global_batch(runner: Any, tree: dict[str, Any], allow_inexact: bool) -> None:

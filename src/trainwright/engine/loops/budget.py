@@ -10,7 +10,7 @@ import torch
 
 from trainwright.base.durations import SECONDS, TOKENS, Duration, parse_duration, whole_number
 from trainwright.base.errors import ConfigError
-from trainwright.dist import all_gather_object, get_world_size
+from trainwright.dist import all_gather_object, data_group, data_info
 from trainwright.engine.loops.tokens import Tokens, check_tokens, tokens_in
 from trainwright.state import RunContext
 
@@ -130,11 +130,12 @@ class Budget:
 
     def _is_reached_alone(self) -> bool:
         counted = self.kind == TOKENS and not isinstance(self.n_tokens, torch.Tensor)
-        return counted and get_world_size() == 1 and bool(self.n_tokens >= self.limit)
+        return counted and data_info()[1] == 1 and bool(self.n_tokens >= self.limit)
 
     def _look(self, done: int) -> None:
         now = perf_counter()
-        shares = all_gather_object((self.elapsed_s, int(self.n_tokens), int(self._largest)))
+        group = None if self.kind == SECONDS else data_group()
+        shares = all_gather_object((self.elapsed_s, int(self.n_tokens), int(self._largest)), group)
         if self.kind == SECONDS:
             left = self.limit - shares[0][0]
             before, at = self._looked_at
@@ -149,15 +150,16 @@ class Budget:
         self._looked_at, self._next = (done, now), done + max(plan[0], 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tokens of each rank and seconds so far; reads the device where tokens are counted there."""
-        return {"n_tokens": [int(n) for n in all_gather_object(int(self.n_tokens))], "elapsed_s": self.elapsed_s}
+        """Tokens of each data rank and seconds so far; reads the device where tokens are counted there."""
+        n_tokens = [int(n) for n in all_gather_object(int(self.n_tokens), data_group())]
+        return {"n_tokens": n_tokens, "elapsed_s": self.elapsed_s}
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0) -> None:
         """Go on from what was spent. Time never goes back: what has passed in this process has passed."""
         counts = state["n_tokens"]
         total = sum(counts)
         # With another number of ranks the whole is what counts: the first one takes it.
-        self.n_tokens = counts[rank] if len(counts) == get_world_size() else total if rank == 0 else 0
+        self.n_tokens = counts[rank] if len(counts) == data_info()[1] else total if rank == 0 else 0
         running = self._started is not None
         self._earlier_s = max(float(state["elapsed_s"]), self.elapsed_s)
         self._started = perf_counter() if running else None

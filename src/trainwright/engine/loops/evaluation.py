@@ -12,7 +12,7 @@ import torch
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, add_note
 from trainwright.base.logs import print_log
-from trainwright.dist import all_gather_object
+from trainwright.dist import all_gather_object, data_group
 from trainwright.engine.core import SpanEnd, open_phase, run_iter, run_span
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import BaseLoop, build_loader, length_or_none, limit_of, limited_length
@@ -63,7 +63,7 @@ class EvalPass:
     def n_samples(self) -> int:
         """Size of the dataset; where there is none, it has no length or a limit cuts it, what all ranks have seen."""
         size = length_or_none(getattr(self.loader, "dataset", None)) if self.limit is None else None
-        return sum(all_gather_object(self.n_seen)) if size is None else size
+        return sum(all_gather_object(self.n_seen, data_group())) if size is None else size
 
 
 class EvalLoop(BaseLoop):

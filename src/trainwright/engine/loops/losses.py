@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trainwright.base.errors import ConfigError
-from trainwright.dist import all_gather_object
+from trainwright.dist import all_gather_object, data_group
 
 
 class LossMeter:
@@ -34,7 +34,7 @@ class LossMeter:
         sums = torch.stack([value.reshape(()) for value in self._sums.values()]).tolist() if self._sums else []
         own = {name: (total, self._counts[name]) for name, total in zip(self._sums, sums, strict=True)}
         merged: dict[str, tuple[float, int]] = {}
-        for part in all_gather_object(own):
+        for part in all_gather_object(own, data_group()):
             for name, (total, count) in part.items():
                 before = merged.get(name, (0.0, 0))
                 merged[name] = (before[0] + total, before[1] + count)

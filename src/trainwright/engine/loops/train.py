@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from trainwright.base.durations import whole_number
 from trainwright.base.errors import ConfigError
+from trainwright.dist import data_info
 from trainwright.engine.core import open_phase, run_iter
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import BaseLoop, limit_of, limited_length
@@ -256,7 +257,7 @@ class TrainLoop(BaseLoop):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what was spent."""
         if self.budget is not None and "budget" in state:
-            self.budget.load_state_dict(state["budget"], self.runner.rank)
+            self.budget.load_state_dict(state["budget"], data_info()[0])
 
     def _is_val_due(self) -> bool:
         return self._validates_after(self._units_done())
