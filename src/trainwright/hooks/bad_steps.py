@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainwright.dist import local
 from trainwright.hooks.gradient_norms import clipping_logs_norm, watch_norms, wrappers_by_name
 from trainwright.hooks.runtime_info_hook import is_loss
 
@@ -190,9 +191,9 @@ def _at(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], iteration: 
 
 def gradients_are_finite(wrappers: Iterable[Any]) -> bool:
     """Whether all gradients held now are finite. Reads the device."""
-    grads = [p.grad for wrapper in wrappers for group in wrapper.optimizer.param_groups for p in group["params"]]
-    held = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads if grad is not None]
-    return all(bool(torch.isfinite(grad).all()) for grad in held)
+    grads = [grad for wrapper in wrappers for grad in wrapper.gradients_held()]
+    held = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
+    return all(bool(torch.isfinite(local(grad)).all()) for grad in held)
 
 
 def may_hold_spoilt(wrapper: Any) -> bool:

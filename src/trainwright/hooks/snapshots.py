@@ -49,7 +49,9 @@ class Snapshot:
     def read(self, runner: Any) -> dict[str, Any]:
         """A tree of its own: what is put into the training is trained on."""
         tree: dict[str, Any] = host_copy(self.tree)
-        tree["rng"] = tree["rng"] * int(runner.world_size)  # it was taken on this rank
+        for name in ("rng", "ranks"):
+            if name in tree:
+                tree[name] = tree[name] * int(runner.world_size)  # it was taken on this rank
         return tree
 
     def put_back(self, runner: Any, tree: dict[str, Any]) -> None:

@@ -165,11 +165,15 @@ class OptimWrapper(BaseOptimWrapper):
 
     A strategy supplies what depends on where parameters lie. ``grad_sync(on)`` returns a context manager and is asked
     in :meth:`optim_context`, only while accumulating; without it the model's own ``no_sync()`` is used, if it has one.
+    ``exchange_grads(params)`` makes gradients of a window whose last loss is left out the same on all ranks.
+    ``held_grads()`` gives the gradients of the open window that are not in ``grad`` of the parameters.
     ``clip_grads(params, type=..., **options)`` clips and returns the norm. ``on_grad_norm(norm)`` receives that norm as
     a device tensor, and nothing is read by the host; without it the norm goes to the current message hub.
     """
 
     on_grad_norm: Callable[[Tensor], None] | None = None
+    exchange_grads: Callable[[list[nn.Parameter]], None] | None = None
+    held_grads: Callable[[], list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -232,8 +236,12 @@ class OptimWrapper(BaseOptimWrapper):
         """Count a loss that is left out, as one whose gradient is zero: a window that ends with it steps on the
         gradients of its other losses, as they are; without any there is no step."""
         self._inner_count += 1
-        held = (p.grad is not None for group in self.optimizer.param_groups for p in group["params"])
-        if self.should_update() and any(held):
+        if not self.should_update():
+            return
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.exchange_grads is not None and self._accumulative_counts > 1:
+            self.exchange_grads(params)
+        if any(p.grad is not None for p in params):
             self.step()
             self.zero_grad()
 
@@ -315,7 +323,7 @@ class OptimWrapper(BaseOptimWrapper):
         self._inner_count = count
         self._first_count = 0
         lost = self._losses_before()
-        if lost and all(p.grad is None for group in self.optimizer.param_groups for p in group["params"]):
+        if lost and not self.gradients_held():
             self._first_count = count
             print_log(
                 f"training goes on after loss {count}, inside an accumulation window, and the gradients of the {lost} "
@@ -369,6 +377,11 @@ class OptimWrapper(BaseOptimWrapper):
     def message_hub(self) -> MessageHub:
         """The hub of the run that is open: the gradient norm goes there, as ``train/grad_norm``."""
         return MessageHub.get_current_instance()
+
+    def gradients_held(self) -> list[Tensor]:
+        """The gradients that this process holds now."""
+        grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return grads if self.held_grads is None else [*grads, *self.held_grads()]
 
     def gradient_scale(self) -> float:
         """What the gradients held are multiplied by, besides the share of a loss in its window."""

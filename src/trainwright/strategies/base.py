@@ -19,8 +19,16 @@ from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
 from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import MODELS
-from trainwright.strategies.environment import Randomness, claimed, run_name, set_randomness, setup_environment
-from trainwright.strategies.schedulers import Schedulers, make_optim_wrapper, make_schedulers
+from trainwright.strategies.environment import (
+    Randomness,
+    claimed,
+    collect_env,
+    default_device,
+    run_name,
+    set_randomness,
+    setup_environment,
+)
+from trainwright.strategies.schedulers import Schedulers, make_optim_wrapper, make_schedulers, schedulers_for_one
 from trainwright.strategies.state import StrategyState
 from trainwright.strategies.surgery import compile_method
 
@@ -31,7 +39,10 @@ class BaseStrategy(StrategyState, ABC):
     Constructing it checks ``work_dir`` and sets the environment up: launcher, limits, seeds. Bring-up is either one
     call of :meth:`prepare`, or its parts in the order of the Runner: ``place_model``, ``attach_optim_wrapper``,
     ``scale_lr``, ``attach_schedulers``, ``init_model_weights``, ``load_or_resume``, ``compile``. ``auto_scale_lr``
-    is ``dict(base_batch_size=..., enable=...)``. Subclasses implement the methods with an underscore.
+    is ``dict(base_batch_size=..., enable=...)``.
+
+    Subclasses implement ``_wrap_model``, and may override what has an underscore or is called ``build_...``: either way
+    of bringing up calls them. A ``prepare`` of their own is for use without a Runner, which takes the parts.
     """
 
     def __init__(
@@ -46,12 +57,10 @@ class BaseStrategy(StrategyState, ABC):
         self._work_dir = str(local_dir(work_dir, "work_dir"))
         self._env_kwargs = dict(env_kwargs or {})
         env = dict(self._env_kwargs)
-        self._randomness = dict(env.pop("randomness", None) or {})
-        Randomness.from_cfg(self._randomness)  # a bad setting is refused before the environment is touched
-        env["launcher"] = env.get("launcher") or "none"
+        env["randomness"] = dict(env.get("randomness") or {})
+        Randomness.from_cfg(env["randomness"])  # a bad setting is refused before the environment is touched
         self.preemption = dict(env.pop("preemption", None) or {})
-        self.environment = setup_environment(**env)
-        self.set_randomness(**self._randomness)
+        self._setup_env(**env)
         self._timestamp = self._claim_log_dir(experiment_name)
         self._log_dir = os.path.join(self._work_dir, self._timestamp)
         self._experiment_name = run_name(experiment_name, self._timestamp)
@@ -60,15 +69,43 @@ class BaseStrategy(StrategyState, ABC):
         self.dispatch_kwargs: dict[str, Any] = {}
         self._prepared = False
 
+    def _setup_env(
+        self,
+        *,
+        launcher: str | None = None,
+        cudnn_benchmark: bool = False,
+        mp_cfg: dict[str, Any] | None = None,
+        dist_cfg: dict[str, Any] | None = None,
+        resource_limit: int = 4096,
+        randomness: dict[str, Any] | None = None,
+    ) -> None:
+        """Set this process up: limits, multiprocessing, process group, seeds. ``launcher`` None is 'none'."""
+        join = self._setup_distributed
+        found = setup_environment(launcher or "none", cudnn_benchmark, mp_cfg, dist_cfg, resource_limit, join)
+        self._launcher, self._distributed, self._timestamp = found.launcher, found.distributed, found.timestamp
+        self._rank, self._world_size = found.rank, found.world_size
+        self._set_data_axis()
+        self._randomness = dict(randomness or {})
+        self.set_randomness(**self._randomness)
+
+    def _setup_distributed(self, launcher: str, **dist_cfg: Any) -> None:
+        """Join the process group that ``launcher`` started processes for."""
+        dist.init_dist(launcher, **dist_cfg)
+
+    def _set_data_axis(self) -> None:
+        """Say which ranks see different samples, see ``dist.axes``: here all of them."""
+        dist.set_data_axis(None)
+
     def _claim_log_dir(self, experiment_name: str | None) -> str:
         """Make the log folder and return its name: the time stamp, with a number behind it where another run that began
         in the same second has it already, or has a logger of that name in this process."""
-        stamp = [self.environment.timestamp]
+        began = self._timestamp
+        stamp = [began]
         if self.rank == 0:
             taken = 0
             while not claimed(os.path.join(self._work_dir, stamp[0]), run_name(experiment_name, stamp[0])):
                 taken += 1
-                stamp[0] = f"{self.environment.timestamp}_{taken}"
+                stamp[0] = f"{began}_{taken}"
         dist.broadcast_object_list(stamp)
         return stamp[0]
 
@@ -90,12 +127,12 @@ class BaseStrategy(StrategyState, ABC):
     @property
     def launcher(self) -> str:
         """How the processes were started."""
-        return self.environment.launcher
+        return self._launcher
 
     @property
     def distributed(self) -> bool:
         """Whether a launcher started several processes."""
-        return self.environment.distributed
+        return self._distributed
 
     @property
     def seed(self) -> int:
@@ -105,12 +142,12 @@ class BaseStrategy(StrategyState, ABC):
     @property
     def rank(self) -> int:
         """Rank of this process."""
-        return self.environment.rank
+        return self._rank
 
     @property
     def world_size(self) -> int:
         """Number of processes."""
-        return self.environment.world_size
+        return self._world_size
 
     @property
     def timestamp(self) -> str:
@@ -125,17 +162,33 @@ class BaseStrategy(StrategyState, ABC):
     def set_randomness(self, **randomness: Any) -> None:
         """Seed this process; see :class:`Randomness` for the settings."""
         settings = Randomness.from_cfg(randomness)
-        self._seed = set_randomness(settings, self.rank)
         self.deterministic, self.diff_rank_seed, self.keyed = (
             settings.deterministic,
             settings.diff_rank_seed,
             settings.keyed,
         )
+        self._set_randomness(**randomness)
+
+    def _set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False, **others: Any
+    ) -> None:
+        """Seed this process, and note the seed of the run as ``_seed``."""
+        self._seed = set_randomness(Randomness(seed, diff_rank_seed, deterministic, **others), dist.data_info()[0])
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """Where this process computes: the device of :func:`default_device`, asked for once."""
+        if not hasattr(self, "_device"):
+            self._device = default_device()
+        return self._device
+
+    def collect_env(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the machine is, under MMEngine's names; and what this run was told of its environment."""
+        runtime = {**self._env_kwargs, **self.randomness}
+        runtime["Distributed launcher"] = self.launcher
+        runtime["Distributed training"] = self.distributed
+        runtime["GPU number"] = self.world_size
+        return collect_env(), runtime
 
     # bring-up ---------------------------------------------------------------------------------------------------
 
@@ -153,6 +206,9 @@ class BaseStrategy(StrategyState, ABC):
         Order: build and place the model, initialise its weights, optimizer wrapper, ``scale_lr``, schedulers, compile.
         ``dispatch_kwargs`` holds what the parts need of the training: ``epoch_length``, ``max_epochs``, ``max_iters``,
         ``train_micro_batch_size_per_gpu``. A second call returns what the first one made.
+
+        With ``accumulative_counts`` give ``max_iters``, so that the last window is known to be short. After it
+        :meth:`save_checkpoint` and :meth:`resume` also keep the random streams and how many losses were used.
         """
         if not self._prepared:
             self.dispatch_kwargs.update(dispatch_kwargs or {})
@@ -161,10 +217,14 @@ class BaseStrategy(StrategyState, ABC):
             if optim_wrapper is not None:
                 self.attach_optim_wrapper(optim_wrapper)
                 self.scale_lr()
+                self._count_losses_from(0)
             if param_scheduler is not None:
                 self.attach_schedulers(param_scheduler)
             self.compile(compile)
             self._prepared = True
+        return self._prepared_components()
+
+    def _prepared_components(self) -> Any:
         parts = [self.model, *(getattr(self, n) for n in ("optim_wrapper", "param_schedulers") if hasattr(self, n))]
         return parts[0] if len(parts) == 1 else parts
 
@@ -187,9 +247,13 @@ class BaseStrategy(StrategyState, ABC):
 
     def init_model_weights(self) -> None:
         """Call the model's ``init_weights()`` when it has one."""
-        init = getattr(self.unwrapped_model, "init_weights", None)
+        self._init_model_weights(self.unwrapped_model)
+
+    def _init_model_weights(self, model: nn.Module) -> nn.Module:
+        init = getattr(model, "init_weights", None)
         if init is not None and self.dispatch_kwargs.get("init_weights_for_test_or_val", True):
             init()
+        return model
 
     def compile_model(self, model: nn.Module, compile: dict[str, Any] | bool = False) -> nn.Module:
         """Compile the method ``compile['target']`` (default ``forward``) of ``model`` in place; see torch.compile."""
@@ -211,6 +275,9 @@ class BaseStrategy(StrategyState, ABC):
     def scale_lr(self) -> None:
         """Scale learning rates by real batch size over ``base_batch_size`` when auto_scale_lr is enabled (linear rule,
         Goyal et al. 2017). Must come before the schedulers, which remember the rates they start from."""
+        self._scale_lr()
+
+    def _scale_lr(self) -> None:
         cfg = self._auto_scale_lr
         if not cfg or not cfg.get("enable", False):
             return
@@ -218,7 +285,7 @@ class BaseStrategy(StrategyState, ABC):
             raise ConfigError(f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for.")
         if getattr(self, "param_schedulers", None):
             raise ConfigError("scale_lr must be called before the schedulers are built: they store the initial rates.")
-        real = self.world_size * int(self.dispatch_kwargs["train_micro_batch_size_per_gpu"])
+        real = dist.data_info()[1] * int(self.dispatch_kwargs["train_micro_batch_size_per_gpu"])
         ratio = real / float(cfg["base_batch_size"])
         self.logger.info(
             "lr is for batches of %s samples, they have %d here: it is multiplied by %g",
@@ -234,7 +301,14 @@ class BaseStrategy(StrategyState, ABC):
         self, scheduler: Any, optim_wrapper: BaseOptimWrapper, default_args: dict[str, Any] | None = None
     ) -> Schedulers:
         """Schedulers from configs or built ones; ``default_args`` and ``dispatch_kwargs`` give the horizon."""
-        return make_schedulers(scheduler, optim_wrapper, {**self.dispatch_kwargs, **(default_args or {})})
+        horizon = {**self.dispatch_kwargs, **(default_args or {})}
+        return make_schedulers(scheduler, optim_wrapper, horizon, self._build_param_scheduler)
+
+    def _build_param_scheduler(
+        self, scheduler: Any, optim_wrapper: BaseOptimWrapper, default_args: dict[str, Any]
+    ) -> list[Any]:
+        """Schedulers of one optimizer."""
+        return schedulers_for_one(scheduler, optim_wrapper, default_args)
 
     def attach_schedulers(self, param_scheduler: Any) -> Schedulers:
         """Build the schedulers for the attached wrapper."""

@@ -16,6 +16,7 @@ from trainwright.base.text import did_you_mean
 from trainwright.model import BaseModel
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import STRATEGIES
+from trainwright.strategies import fsdp_gradients
 from trainwright.strategies.ranks import RanksStrategy
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -118,6 +119,8 @@ class FSDPStrategy(RanksStrategy):
         """Build the wrapper; it clips by the norm of whole gradients, and exchanges none inside a window."""
         super().attach_optim_wrapper(optim_wrapper)
         self._connect_optimizers(clip_sharded)
+        for wrapper in self._wrappers():
+            wrapper.held_grads = lambda: fsdp_gradients.tensors(self._sharded)
         return self.optim_wrapper
 
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
@@ -171,15 +174,18 @@ class FSDPStrategy(RanksStrategy):
             super().load_optim_state_dict(_divided(wrapper.optimizer, state_dict))
 
     def _held_gradients(self) -> dict[str, torch.Tensor]:
-        return {}
+        return fsdp_gradients.held(self.model, self._sharded)
 
-    def _hold_gradients(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get("gradients"):
-            self.logger.warning(
-                "the checkpoint was saved inside an accumulation window, and its gradients are not taken over under "
-                "FSDPStrategy: the next step averages the losses that are left of the window."
-            )
-        super()._hold_gradients({key: value for key, value in checkpoint.items() if key != "gradients"})
+    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+        fsdp_gradients.put(self.model, self._sharded, gradients)
+
+    def _drop_gradients(self) -> None:
+        super()._drop_gradients()
+        fsdp_gradients.drop(self._sharded)
+
+    def exchange_gradients(self, params: list[nn.Parameter]) -> None:
+        """Divide among the ranks the gradients of a window whose last loss is left out. All ranks call this."""
+        fsdp_gradients.exchange(self.model, self._sharded)
 
 
 def clip_sharded(params: list[nn.Parameter], type: str = "norm", **options: Any) -> torch.Tensor | None:

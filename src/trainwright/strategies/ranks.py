@@ -10,8 +10,9 @@ from torch import nn
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
+from trainwright.strategies.apart import exchange
 from trainwright.strategies.base import BaseStrategy
-from trainwright.strategies.single import default_device
+from trainwright.strategies.environment import default_device
 
 
 class RanksStrategy(BaseStrategy):
@@ -42,7 +43,7 @@ class RanksStrategy(BaseStrategy):
     def device(self) -> torch.device:
         """The device of this process, asked for once."""
         if not hasattr(self, "_device"):
-            if torch.cuda.is_available() and self.environment.launcher == "none":  # nobody has chosen one yet
+            if torch.cuda.is_available() and self.launcher == "none":  # nobody has chosen one yet
                 local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
                 torch.cuda.set_device(local_rank % torch.cuda.device_count())
             self._device = default_device()
@@ -51,10 +52,17 @@ class RanksStrategy(BaseStrategy):
     def _connect_optimizers(self, clip_grads: Any = None) -> None:
         """Give every optimizer wrapper that has none of its own the functions for gradients on several ranks."""
         for wrapper in self._wrappers():
+            if getattr(wrapper, "exchange_grads", self) is None:
+                wrapper.exchange_grads = self.exchange_gradients
             if getattr(wrapper, "grad_sync", self) is None:
                 wrapper.grad_sync = self.grad_sync
             if clip_grads is not None and getattr(wrapper, "clip_grads", self) is None:
                 wrapper.clip_grads = clip_grads
+
+    def exchange_gradients(self, params: list[nn.Parameter]) -> None:
+        """The mean over all ranks in place of gradients that each rank has of its own: of a window whose last loss,
+        which would have done it, is left out. All ranks call this."""
+        exchange(params)
 
     @staticmethod
     def _equalise(model: nn.Module) -> None:

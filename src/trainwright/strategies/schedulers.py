@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -47,19 +47,22 @@ def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
     return OptimWrapperDict(**cfg)
 
 
-def make_schedulers(cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str, int | None]) -> Schedulers:
+def make_schedulers(
+    cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str, int | None], for_one: Callable[..., list[Any]]
+) -> Schedulers:
     """Schedulers for one wrapper (a list) or several (a dict of lists under their names).
 
     ``horizon`` holds ``epoch_length``, ``max_epochs`` and ``max_iters``: the default ``end`` of a scheduler is the
     end of the training in its own unit, and ``convert_to_iter_based`` needs the epoch length in iterations. Where a
-    maximum is None, nobody knows that end, and a scheduler that depends on it needs its own.
+    maximum is None, nobody knows that end, and a scheduler that depends on it needs its own. ``for_one`` builds those
+    of one wrapper; see :func:`schedulers_for_one`.
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
-        return _for_one(cfg, optim_wrapper, horizon)
+        return for_one(cfg, optim_wrapper, horizon)
     by_name = isinstance(cfg, dict) and "type" not in cfg
     if by_name:
         check_names(list(cfg), list(optim_wrapper))
-    return {name: _for_one(cfg[name] if by_name else cfg, part, horizon) for name, part in optim_wrapper.items()}
+    return {name: for_one(cfg[name] if by_name else cfg, part, horizon) for name, part in optim_wrapper.items()}
 
 
 def check_names(given: list[str], wrappers: list[str]) -> None:
@@ -78,7 +81,8 @@ def check_names(given: list[str], wrappers: list[str]) -> None:
             )
 
 
-def _for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any]:
+def schedulers_for_one(cfg: Any, wrapper: Any, horizon: dict[str, int | None]) -> list[Any]:
+    """Schedulers of one wrapper from a config, a built one, or a list of them."""
     items: Sequence[Any] = cfg if isinstance(cfg, (list, tuple)) else [cfg]
     built: list[Any] = []
     for item in items:

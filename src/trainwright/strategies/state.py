@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,11 +13,14 @@ from torch import nn
 from trainwright import dist
 from trainwright.base.errors import ConfigError
 from trainwright.base.logs import MMLogger
+from trainwright.base.version import __version__
 from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpoint, write_file
+from trainwright.checkpoint.folder import write_folder
 from trainwright.checkpoint.format import MapLocation
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
-from trainwright.state import HostCopies, weights_on_host
+from trainwright.state import HostCopies, rng, weights_on_host
+from trainwright.strategies.apart import mean_gradients, of_ranks, own_buffers, put_buffers
 from trainwright.strategies.schedulers import Schedulers, load_states
 
 Callback = Callable[[dict[str, Any]], None]
@@ -29,6 +34,9 @@ class StrategyState:
     param_schedulers: Schedulers
     logger: MMLogger
     copies: HostCopies | None = None  # of the state that is being gathered, where training is to go on meanwhile
+    dispatch_kwargs: dict[str, Any]
+    _randomness: dict[str, Any]
+    _prepared = False  # by prepare(): then there is no Runner that saves and takes over what is not the strategy's
 
     @property
     def work_dir(self) -> str:
@@ -48,6 +56,15 @@ class StrategyState:
     @property
     def distributed(self) -> bool:
         """Whether a launcher started several processes."""
+        raise NotImplementedError
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, given or drawn."""
+        raise NotImplementedError
+
+    def set_randomness(self, **randomness: Any) -> None:
+        """Seed this process."""
         raise NotImplementedError
 
     @property
@@ -155,18 +172,21 @@ class StrategyState:
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
             self._hold_gradients(checkpoint)
+        self._take_own_buffers(checkpoint)
         scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
         if scheduled and self._holds(checkpoint, "param_schedulers", filename):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
+        if self._prepared:
+            self._take_over_run(checkpoint)
         return checkpoint
 
     def put_state(self, tree: dict[str, Any]) -> None:
         """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
-        for parameter in self.unwrapped_model.parameters():
-            parameter.grad = None
+        self._drop_gradients()
         self.load_model_state_dict(tree, strict=True, revise_keys=())
         self.load_optim_state_dict(tree["optimizer"])
         self._hold_gradients(tree)
+        self._take_own_buffers(tree)
         if getattr(self, "param_schedulers", None):
             self.load_scheduler_state_dict(tree["param_schedulers"])
 
@@ -188,52 +208,126 @@ class StrategyState:
         save_param_scheduler: bool = True,
         extra_ckpt: dict[str, Any] | None = None,
         callback: Callback | None = None,
+        layout: str = "file",
     ) -> None:
-        """Gather the state, let ``callback`` change it, and publish it at ``filename`` atomically."""
-        tree = self.state_tree(save_optimizer, save_param_scheduler)
+        """Gather the state, let ``callback`` change it, and publish it at ``filename`` atomically: as a file, or with
+        ``layout='folder'`` as a step folder. All ranks call this; in a file rank 0 has the whole of sharded tensors."""
+        if layout not in ("file", "folder"):
+            raise ConfigError(f"layout must be 'file' or 'folder', but got {layout!r}.")
+        with dist.keeping_shards() if layout == "folder" else nullcontext():
+            tree = self.state_tree(save_optimizer, save_param_scheduler)
+            if self._prepared:
+                tree.update(self._run_state())
         tree.update(extra_ckpt or {})
+        facts = {"seed": self.seed, "world_size": self.world_size, "time": time.strftime("%Y%m%d_%H%M%S")}
+        tree["meta"] = {**facts, "trainwright_version": __version__, **tree.get("meta", {})}
         if callback is not None:
             callback(tree)
-        self.write_tree(filename, tree)
+        if layout == "folder":
+            write_folder(filename, tree)
+        else:
+            self.write_tree(filename, tree)
 
     def state_tree(self, save_optimizer: bool = True, save_param_scheduler: bool = True) -> dict[str, Any]:
         """What a strategy owns of a checkpoint: weights, optimizer, schedulers, gradients of an open accumulation
-        window."""
+        window. What is not the same on all ranks is in the list ``ranks``. All ranks call this."""
         tree: dict[str, Any] = {"state_dict": self.model_state_dict()}
+        apart: dict[str, Any] = {}
         if save_optimizer and hasattr(self, "optim_wrapper"):
             tree["optimizer"] = self.optim_state_dict()
-            if gradients := self._held_gradients():
-                tree["gradients"] = gradients
+            if self._is_window_open():
+                (tree if self.world_size == 1 else apart)["gradients"] = self._held_gradients()
             if isinstance(self.optim_wrapper, OptimWrapperDict):  # one alone counts iterations, which the clock does
                 tree["accumulation"] = self.optim_wrapper.accumulation_state()
+        if self.world_size > 1:
+            if buffers := own_buffers(self.unwrapped_model):
+                apart["buffers"] = buffers
+            if apart:
+                tree["ranks"] = of_ranks(apart)
         if save_param_scheduler and getattr(self, "param_schedulers", None):
             tree["param_schedulers"] = self.scheduler_state_dict()
         return tree
 
+    def _is_window_open(self) -> bool:
+        return any(getattr(w, "inner_count", 0) and not w.should_update() for w in self._wrappers())
+
     def _held_gradients(self) -> dict[str, torch.Tensor]:
-        """Gradients of an accumulation window that is not full yet, by parameter; of one process only, since ranks hold
-        different ones."""
-        is_open = any(getattr(w, "inner_count", 0) and not w.should_update() for w in self._wrappers())
-        if not is_open or self.world_size > 1:
-            return {}
+        """Gradients that this process holds, by parameter: those of an accumulation window that is not full yet."""
         named = self.unwrapped_model.named_parameters()
-        return {name: parameter.grad.cpu() for name, parameter in named if parameter.grad is not None}
+        return {name: dist.whole(parameter.grad).cpu() for name, parameter in named if parameter.grad is not None}
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.unwrapped_model.parameters():
+            parameter.grad = None
+
+    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+        """Have this process hold these gradients, which are its own to change."""
+        for name, parameter in self.unwrapped_model.named_parameters():
+            if name in gradients:
+                parameter.grad = dist.laid_out_as(gradients[name].to(parameter.device), parameter)
 
     def _hold_gradients(self, checkpoint: dict[str, Any]) -> None:
         """Take up an open accumulation window: the gradients, which are multiplied by the loss scale of their time, and
-        the counts of several wrappers."""
-        gradients = checkpoint.get("gradients", {})
-        for name, parameter in self.unwrapped_model.named_parameters():
-            if name in gradients:
-                parameter.grad = gradients[name].to(parameter.device, copy=True)
+        the counts of several wrappers. With another number of ranks than there were each one holds the mean of what
+        those held, which comes to the same."""
+        gradients, items = checkpoint.get("gradients", {}), checkpoint.get("ranks") or []
+        if len(items) == self.world_size:
+            gradients = items[self.rank].get("gradients", gradients)
+        elif any("gradients" in item for item in items):
+            gradients = mean_gradients(items)
         wrapper: Any = self.optim_wrapper
         several = isinstance(wrapper, OptimWrapperDict)
         if gradients:
             states = checkpoint["optimizer"] if several else {"": checkpoint["optimizer"]}
-            for name, one in wrapper.items() if several else [("", wrapper)]:
-                one.rescale_gradients((states.get(name, {}).get("loss_scaler") or {}).get("scale", 1.0))
-        if several and "accumulation" in checkpoint:
+            names = {parameter: name for name, parameter in self.unwrapped_model.named_parameters()}
+            own = {name: gradient.clone() for name, gradient in gradients.items()}
+            for part, one in wrapper.items() if several else [("", wrapper)]:
+                then = (states.get(part, {}).get("loss_scaler") or {}).get("scale", 1.0)
+                ratio = one.gradient_scale() / then
+                params = [p for group in one.optimizer.param_groups for p in group["params"]] if ratio != 1.0 else []
+                for name in (names.get(param) for param in params):
+                    if name in own:
+                        own[name].mul_(ratio)
+            self._put_gradients(own)
+        if "accumulation" in checkpoint and (several or self._prepared):
             wrapper.load_accumulation_state(checkpoint["accumulation"])
+
+    def _take_own_buffers(self, checkpoint: dict[str, Any]) -> None:
+        """The buffers that this rank had; with another number of ranks than there were those of rank 0 stay, which are
+        the model's in the checkpoint."""
+        items = checkpoint.get("ranks") or []
+        if len(items) == self.world_size:
+            put_buffers(self.unwrapped_model, items[self.rank].get("buffers", {}))
+
+    # without a Runner -------------------------------------------------------------------------------------------
+
+    def _run_state(self) -> dict[str, Any]:
+        """Random streams, and how many losses were used."""
+        streams = rng.capture()
+        found: dict[str, Any] = {"rng": dist.all_gather_object(streams) if self.distributed else [streams]}
+        wrapper: Any = getattr(self, "optim_wrapper", None)
+        if hasattr(wrapper, "accumulation_state"):
+            found["accumulation"] = wrapper.accumulation_state()
+        return found
+
+    def _take_over_run(self, checkpoint: dict[str, Any]) -> None:
+        meta = checkpoint.get("meta") or {}
+        seed = meta.get("seed")
+        if seed is not None and seed != self.seed:
+            if self._randomness.get("seed") is not None:
+                self.logger.warning("randomness has seed=%d and the checkpoint %d: that one is used", self.seed, seed)
+            self._randomness["seed"] = seed
+            self.set_randomness(**self._randomness)
+        streams = checkpoint.get("rng") or []
+        if self.rank < len(streams):
+            rng.restore(streams[self.rank])
+        if "accumulation" not in checkpoint and meta.get("iter"):  # a Runner saved it, whose clock counts
+            self._count_losses_from(int(meta["iter"]))
+
+    def _count_losses_from(self, count: int) -> None:
+        wrapper: Any = getattr(self, "optim_wrapper", None)
+        if hasattr(wrapper, "initialize_count_status"):
+            wrapper.initialize_count_status(self.unwrapped_model, count, self.dispatch_kwargs.get("max_iters") or -1)
 
     def read_tree(self, filename: str, map_location: MapLocation = "cpu", trusted: bool = False) -> dict[str, Any]:
         """A state tree from a checkpoint of any kind."""
