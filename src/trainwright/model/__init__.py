@@ -11,6 +11,7 @@ from trainwright.model.base_module import BaseModule, ModuleDict, ModuleList, Se
 from trainwright.model.data_preprocessor import BaseDataPreprocessor, ImgDataPreprocessor
 from trainwright.model.init_record import update_init_info
 from trainwright.model.norms import convert_sync_batchnorm, revert_sync_batchnorm
+from trainwright.model.separate_wrapper import MMSeparateDistributedDataParallel
 from trainwright.model.surgery import turn_on_activation_checkpointing, turn_on_efficient_conv_bn_eval
 from trainwright.model.test_time_aug import BaseTTAModel
 from trainwright.model.utils import detect_anomalous_params, is_model_wrapper, merge_dict, stack_batch
@@ -49,6 +50,7 @@ __all__ = [
     "ImgDataPreprocessor",
     "KaimingInit",
     "MMDistributedDataParallel",
+    "MMSeparateDistributedDataParallel",
     "ModuleDict",
     "ModuleList",
     "MomentumAnnealingEMA",

@@ -9,12 +9,22 @@ if TYPE_CHECKING:
     from trainwright.runner.log_processor import LogProcessor
     from trainwright.runner.lr_finder import find_lr
     from trainwright.runner.replay import Replay, replay_config, replay_step
-    from trainwright.runner.runner import Runner
+    from trainwright.runner.runner import FlexibleRunner, Runner
     from trainwright.runner.schedule_plan import plan_schedules
 
-__all__ = ["LogProcessor", "Replay", "Runner", "find_lr", "plan_schedules", "replay_config", "replay_step"]
+__all__ = [
+    "FlexibleRunner",
+    "LogProcessor",
+    "Replay",
+    "Runner",
+    "find_lr",
+    "plan_schedules",
+    "replay_config",
+    "replay_step",
+]
 
 _HOMES = {
+    "FlexibleRunner": "trainwright.runner.runner",
     "LogProcessor": "trainwright.runner.log_processor",
     "Replay": "trainwright.runner.replay",
     "Runner": "trainwright.runner.runner",

@@ -9,9 +9,13 @@ from torch.utils.data import DataLoader
 
 from trainwright import data
 from trainwright.base.logs import MMLogger
+from trainwright.registry import STRATEGIES
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
+from trainwright.runner.spec import default_strategy
+from trainwright.runner.strategy_choice import built_from_parts, wrapper_settings
 from trainwright.state import MessageHub
+from trainwright.strategies import BaseStrategy
 
 
 class BuildMixin(RunnerParts):
@@ -32,6 +36,29 @@ class BuildMixin(RunnerParts):
         See :func:`trainwright.data.build_dataloader` for the keys and for ``keyed``.
         """
         return data.build_dataloader(dataloader, seed, diff_rank_seed=diff_rank_seed, keyed=keyed)
+
+    def build_strategy(
+        self,
+        strategy: BaseStrategy | dict[str, Any] | None = None,
+        launcher: str = "none",
+        randomness: dict[str, Any] | None = None,
+        env_cfg: dict[str, Any] | None = None,
+        experiment_name: str | None = None,
+        log_level: int | str | None = None,
+    ) -> BaseStrategy:
+        """A strategy from its config; without one SingleDeviceStrategy, or with a launcher DDPStrategy."""
+        if isinstance(strategy, BaseStrategy):
+            return built_from_parts(strategy)
+        args = {
+            "work_dir": self._specs["work_dir"],
+            "experiment_name": experiment_name,
+            "env_kwargs": {**(env_cfg or {}), "launcher": launcher, "randomness": randomness},
+            "log_kwargs": {"log_level": "INFO" if log_level is None else log_level},
+            "auto_scale_lr": self._specs["auto_scale_lr"],
+        }
+        cfg = {"type": default_strategy({"launcher": launcher}), **(strategy or {})}
+        cfg = {**wrapper_settings(self.cfg, cfg["type"]), **cfg}
+        return built_from_parts(STRATEGIES.build(cfg, default_args=args))
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """A model from its config."""

@@ -146,7 +146,7 @@ def _runner(cfg: Config, record: StepRecord, work_dir: str) -> Any:
         cfg.pop(name, None)
     cfg.work_dir, cfg.log_level = work_dir, "ERROR"  # what was warned of in the config was said in the run
     if record.world_size == 1:
-        cfg.pop("launcher", None)
+        cfg["launcher"] = "none"
     if record.seed is not None:  # it was drawn, or taken over from a checkpoint
         cfg.randomness = {**(cfg.get("randomness") or {}), "seed": record.seed}
     runner: Any = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)

@@ -14,7 +14,7 @@ from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config, ConfigDict
 from trainwright.engine import HookTable
 from trainwright.engine.loops import follow_counters
-from trainwright.registry import RUNNERS, STRATEGIES
+from trainwright.registry import RUNNERS
 from trainwright.runner import bringup, builders, check
 from trainwright.runner import fast_dev_run as fast_dev
 from trainwright.runner.building import BuildMixin
@@ -22,12 +22,13 @@ from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.runner.checks.keys import raw
 from trainwright.runner.places import placed
 from trainwright.runner.preemption import preemptible
-from trainwright.runner.spec import ENV_CFG, RANDOMNESS, ddp_settings, default_strategy
+from trainwright.runner.spec import ENV_CFG, RANDOMNESS
+from trainwright.runner.strategy_choice import started_by
 from trainwright.state import RunContext
-from trainwright.strategies import BaseStrategy, DDPStrategy
+from trainwright.strategies import BaseStrategy
 
 
-@RUNNERS.register_module()
+@RUNNERS.register_module(name=["Runner", "FlexibleRunner"])
 class Runner(BuildMixin, CheckpointMixin):
     """Trains, validates and tests a model from a config or from built objects (API of mmengine's Runner).
 
@@ -55,9 +56,10 @@ class Runner(BuildMixin, CheckpointMixin):
         resume_cfg: How to load or resume: ``resume_optimizer``, ``resume_param_scheduler``, ``map_location``,
             ``revise_keys``, ``strict``, ``allow_inexact``; see :class:`~trainwright.runner.resume_cfg.ResumeCfg`.
         trust_checkpoint: Let the file of ``load_from`` or ``resume`` run code where it holds unknown objects.
-        launcher: How the processes were started: 'none' for one, 'pytorch' by torchrun.
+        launcher: How the processes were started: 'none' for one, 'pytorch' by torchrun; None finds torchrun by itself.
         env_cfg: ``cudnn_benchmark``, ``mp_cfg``, ``dist_cfg``, ``resource_limit``, ``preemption`` (see
-            :class:`~trainwright.runner.preemption.PreemptionCfg`).
+            :class:`~trainwright.runner.preemption.PreemptionCfg`), ``watchdog`` (see
+            :class:`~trainwright.runner.watchdog_cfg.WatchdogCfg`).
         log_processor: Config of the log line. log_level: For the console and the log file.
         visualizer: A Visualizer or its config; by default scalars go to JSON lines.
         default_scope: Where the registries look first.
@@ -66,9 +68,9 @@ class Runner(BuildMixin, CheckpointMixin):
         experiment_name: Default is the time stamp.
         cfg: The full config, for the record.
         strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy; by default one device, and with a
-            launcher DDPStrategy, for which ``model_wrapper_cfg``, ``find_unused_parameters`` and ``sync_bn`` of ``cfg``
-            are read too. A built one brings its own work_dir, experiment_name, launcher, env_cfg, randomness, log_level
-            and auto_scale_lr, and those here are not used.
+            launcher DDPStrategy. ``model_wrapper_cfg``, ``find_unused_parameters`` and ``sync_bn`` of ``cfg`` are for
+            it. A built one brings its own work_dir, experiment_name, launcher, env_cfg, randomness, log_level and
+            auto_scale_lr, and those here are not used.
         compile: True or options of torch.compile; also read from ``cfg['compile']``.
         fast_dev_run: True or a number of batches: one epoch of 1 or so many, and a validation of as many; without
             checkpoints and trackers, in a temporary folder, so that nothing is kept.
@@ -100,7 +102,7 @@ class Runner(BuildMixin, CheckpointMixin):
         resume: bool | str = False,
         resume_cfg: dict[str, Any] | None = None,
         trust_checkpoint: bool = False,
-        launcher: str = "none",
+        launcher: str | None = None,
         env_cfg: dict[str, Any] = ENV_CFG,
         log_processor: Any = None,
         log_level: int | str = "INFO",
@@ -116,6 +118,7 @@ class Runner(BuildMixin, CheckpointMixin):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         is_whole = check.is_whole(cfg)
         self.cfg = cfg if is_whole else _as_config(cfg)
+        given["launcher"] = started_by(launcher)
         given["compile"] = dict.get(raw(self.cfg), "compile", False) if compile is None else compile
         specs = {name: _private_copy(value) for name, value in given.items() if name != "cfg"}
         problems = check.find_problems(specs, self.cfg, has_all_keys=is_whole, reach_out=True)
@@ -144,7 +147,7 @@ class Runner(BuildMixin, CheckpointMixin):
         self.optim_wrapper: Any = None
         self.param_schedulers: Any = None
         try:
-            with bringup.scoped(self):
+            with bringup.scoped(self), bringup.together(self):
                 self._build_first_parts()
         finally:
             self.logger.close_files()
@@ -165,24 +168,8 @@ class Runner(BuildMixin, CheckpointMixin):
         self.dump_config()
 
     def _make_strategy(self, strategy: BaseStrategy | dict[str, Any] | None) -> BaseStrategy:
-        if isinstance(strategy, BaseStrategy):
-            return strategy
-        spec = self._specs
-        args = {
-            "work_dir": spec["work_dir"],
-            "experiment_name": spec["experiment_name"],
-            "env_kwargs": {
-                **(spec["env_cfg"] or {}),
-                "launcher": spec["launcher"],
-                "randomness": self._randomness_cfg,
-            },
-            "log_kwargs": {"log_level": "INFO" if spec["log_level"] is None else spec["log_level"]},
-            "auto_scale_lr": spec["auto_scale_lr"],
-        }
-        cfg = {"type": default_strategy(spec), **(strategy or {})}
-        if cfg["type"] in ("DDPStrategy", DDPStrategy):
-            cfg = {**ddp_settings(self.cfg), **cfg}
-        return STRATEGIES.build(cfg, default_args=args)  # type: ignore[no-any-return]
+        given = {name: self._specs[name] for name in ("launcher", "env_cfg", "experiment_name", "log_level")}
+        return self.build_strategy(strategy, randomness=self._randomness_cfg, **given)
 
     def _model_spec(self) -> Any:
         """The model's config, completed by ``data_preprocessor``; the model itself is not kept as a spec."""
@@ -301,3 +288,6 @@ def _private_copy(value: Any) -> Any:
     if isinstance(value, list):
         return [_private_copy(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+FlexibleRunner = Runner  # MMEngine's name for the one that has strategies

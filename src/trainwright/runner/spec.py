@@ -62,7 +62,7 @@ KEYS: tuple[Key, ...] = (
     Key("resume", (bool, *_PATH), False, "training begins anew"),
     Key("resume_cfg", (dict,), None, "a resume takes everything and must be exact"),
     Key("trust_checkpoint", (bool,), False, "a checkpoint never runs code"),
-    Key("launcher", (str,), "none", "one process"),
+    Key("launcher", (str,), None, "one process, or those that torchrun started", applies="none"),
     Key("env_cfg", (dict,), ENV_CFG, "NCCL where several processes talk to each other"),
     Key("log_processor", (dict,), None, "LogProcessor", "a LogProcessor", {"type": "LogProcessor"}),
     Key("log_level", (int, str), "INFO", "information, warnings and errors are logged"),
