@@ -30,6 +30,7 @@ from trainwright.dist.shards import (
     keeps_shards,
     laid_out_as,
     local,
+    norm_of_each,
     whole,
 )
 from trainwright.dist.together import failing_together, from_main
@@ -70,6 +71,7 @@ __all__ = [
     "laid_out_as",
     "local",
     "master_only",
+    "norm_of_each",
     "on_group",
     "set_data_axis",
     "sync_random_seed",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch import distributed as torch_dist
 
 from trainwright.dist.process import is_main_process
 
@@ -46,6 +47,55 @@ def whole(tensor: Any) -> Any:
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
+def norm_of_each(
+    tensors: Sequence[torch.Tensor], order: float = 2.0, dtype: torch.dtype | None = None
+) -> list[torch.Tensor]:
+    """The norm of the whole of each tensor, as plain tensors on every rank; nothing is read. All ranks call this.
+
+    One message for each way in which some are sharded, whatever their number: tensors of a tensor group and leftovers
+    that are whole there may be among them, and plain ones too. Empty parts count as zeros.
+    """
+    found: list[Any] = [None] * len(tensors)
+    kinds: dict[Any, list[int]] = {}
+    parts = []
+    for place, tensor in enumerate(tensors):
+        key: Any = None
+        if is_sharded(tensor):
+            settled: Any = _summed(tensor)
+            key = (settled.device_mesh, tuple(n for n, at in enumerate(settled.placements) if not at.is_replicate()))
+            tensor = settled.to_local()
+        parts.append(tensor if tensor.numel() else tensor.new_zeros(1))
+        kinds.setdefault((key, tensor.device), []).append(place)
+    for (key, _), places in kinds.items():
+        own: Any = torch._foreach_norm([parts[place] for place in places], order, dtype=dtype)
+        if key is not None and key[1]:
+            own = _joined_norms(torch.stack(own), order, *key)
+        for place, norm in zip(places, own, strict=True):
+            found[place] = norm
+    return found
+
+
+def _joined_norms(own: torch.Tensor, order: float, mesh: Any, dims: tuple[int, ...]) -> torch.Tensor:
+    """Norms of wholes from those of this rank's parts, over the dimensions of the mesh along which there are parts."""
+    extreme = abs(order) == float("inf")
+    power = 1.0 if extreme or order == 0 else order
+    op = (torch_dist.ReduceOp.MAX if order > 0 else torch_dist.ReduceOp.MIN) if extreme else torch_dist.ReduceOp.SUM
+    wide = own.float() if own.device.type == "mps" else own.double()  # squares of large norms are larger still
+    wide = wide.pow(power)
+    for dim in dims:
+        torch_dist.all_reduce(wide, op, mesh.get_group(dim))
+    return wide.pow(1 / power).to(own.dtype)
+
+
+def _summed(tensor: Any) -> Any:
+    """A sharded tensor of which no rank holds but a summand."""
+    if not any(at.is_partial() for at in tensor.placements):
+        return tensor
+    from torch.distributed.tensor import Replicate
+
+    return tensor.redistribute(placements=[Replicate() if at.is_partial() else at for at in tensor.placements])
+
+
 def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """The whole of a tensor in the memory of rank 0's CPU. All ranks call this.
 
@@ -71,7 +121,9 @@ def gathered_tree(value: Any) -> Any:
 
 
 def laid_out_as(value: Any, like: Any) -> Any:
-    """`value`, of which this rank has the whole, spread as `like` is; nothing is sent."""
+    """`value`, of which this rank has the whole or can read its part, spread as `like` is; nothing is sent."""
+    if hasattr(value, "laid_out_as"):  # of a checkpoint, and not read yet
+        return value.laid_out_as(like)
     if not is_sharded(like) or not isinstance(value, torch.Tensor) or is_sharded(value):
         return value
     from torch.distributed.tensor import distribute_tensor

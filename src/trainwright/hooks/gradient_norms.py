@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from trainwright.dist import is_sharded, whole
+from trainwright.dist import is_sharded, norm_of_each
 from trainwright.optim import BaseOptimWrapper
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -143,13 +143,17 @@ class GradientNorms:
             return ()
         if any(map(_IS_SPARSE, tensors)):  # of an embedding
             tensors = [t.coalesce().values() if t.layout is torch.sparse_coo else t for t in tensors]
-        norms: Tensors = torch._foreach_norm(tensors, order, dtype=self._dtype)
-        if any(map(_HAS_GRAPH, norms)):  # the gradients do, when backward() was asked to make one
-            norms = [norm.detach() for norm in norms]
-        return norms if self._one_device else [norm.to(norms[0].device) for norm in norms]
+        found: Tensors
+        if any(map(is_sharded, tensors)):  # each rank has a part
+            found = norm_of_each(tensors, order, self._dtype)
+        else:
+            found = torch._foreach_norm(tensors, order, dtype=self._dtype)
+        if any(map(_HAS_GRAPH, found)):  # the gradients do, when backward() was asked to make one
+            found = [norm.detach() for norm in found]
+        return found if self._one_device else [norm.to(found[0].device) for norm in found]
 
 
 def joined(norms: Tensors, order: float) -> Tensor:
     """The norm of all tensors of which ``norms`` are those of each."""
-    total: Tensor = whole(torch.linalg.vector_norm(torch.stack(norms), order))  # of shards each rank has a part
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), order)
     return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -10,21 +9,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainwright import dist
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
 from trainwright.model import BaseModel
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
+from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import STRATEGIES
 from trainwright.strategies import fsdp_gradients
+from trainwright.strategies.mesh import device_mesh, shard_size
 from trainwright.strategies.ranks import RanksStrategy
+from trainwright.strategies.sharded_state import ShardedState, clip_sharded
+from trainwright.strategies.tensor_parallel import TensorGroups
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _PRECISION = ("param_dtype", "reduce_dtype", "output_dtype", "cast_forward_inputs")
 
 
 @STRATEGIES.register_module()
-class FSDPStrategy(RanksStrategy):
+class FSDPStrategy(ShardedState, RanksStrategy):
     """Parameters, gradients and optimizer states in parts, one a rank, by ``torch.distributed.fsdp.fully_shard``.
 
     A unit is gathered, used and let go as one. `wrap`: class names of the modules that become units; `min_params`:
@@ -33,6 +34,8 @@ class FSDPStrategy(RanksStrategy):
     `reshard_after_forward` False keeps units whole until the backward: more memory, fewer messages.
     `cpu_offload`: parts lie in the memory of the host. `forward_methods`: methods of the model besides ``forward`` that
     compute with its weights and are called from outside; overridden ``val_step`` and ``test_step`` are added.
+    `tensor_parallel`: ``dict(size=2, plan={...})`` divides layers over groups of neighbouring ranks first, which see
+    the same samples; see :func:`parallelize`.
 
     A checkpoint is a step folder, into which each rank writes its part of every tensor; as a single file
     (``CheckpointHook(layout='file')``) rank 0 gathers the whole. Any strategy and any number of ranks reads either.
@@ -49,6 +52,7 @@ class FSDPStrategy(RanksStrategy):
         reshard_after_forward: bool = True,
         cpu_offload: bool = False,
         forward_methods: Sequence[str] = (),
+        tensor_parallel: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self._wrap = [wrap] if isinstance(wrap, str) else list(wrap)
@@ -57,19 +61,25 @@ class FSDPStrategy(RanksStrategy):
         self._reshards = reshard_after_forward
         self._offloads = cpu_offload
         self._methods = list(forward_methods)
+        self._tensor = TensorGroups(tensor_parallel)
         super().__init__(**kwargs)
+
+    def _set_data_axis(self) -> None:
+        self._tensor.set_data_axis()
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         from torch.distributed import fsdp
-        from torch.distributed.device_mesh import init_device_mesh
 
         units, methods = self._units(model), self._forward_methods(model)
         model = model.to(self.device)
         self.model = model
         super().init_model_weights()  # on whole tensors, as in one process
         self._equalise(model)
+        tensor = self._tensor.size
+        self._mesh = device_mesh(self.device.type, shard=shard_size(tensor=tensor), tensor=tensor)
+        self._tensor.divide(model, self._mesh, units)
         settings: dict[str, Any] = {
-            "mesh": init_device_mesh(self.device.type, (self.world_size,)),
+            "mesh": self._mesh["shard"],
             "mp_policy": fsdp.MixedPrecisionPolicy(**self._precision),
         }
         if self._offloads:
@@ -121,6 +131,7 @@ class FSDPStrategy(RanksStrategy):
         self._connect_optimizers(clip_sharded)
         for wrapper in self._wrappers():
             wrapper.held_grads = lambda: fsdp_gradients.tensors(self._sharded)
+        self._tensor.watch(self.model, self._wrappers(), self._mesh)
         return self.optim_wrapper
 
     def grad_sync(self, on: bool) -> AbstractContextManager[Any]:
@@ -152,27 +163,6 @@ class FSDPStrategy(RanksStrategy):
 
     # state ------------------------------------------------------------------------------------------------------
 
-    def model_state_dict(self) -> dict[str, Any]:
-        """Whole weights and buffers in the memory of rank 0; the other ranks have their shapes only. All call this.
-        Within ``dist.keeping_shards()`` each rank has its own part."""
-        state = self.model.state_dict()
-        whole = OrderedDict((name, dist.gathered(value)) for name, value in state.items())
-        vars(whole)["_metadata"] = getattr(state, "_metadata", {})
-        return whole
-
-    def optim_state_dict(self) -> dict[str, Any]:
-        """The state of the optimizer(s) in whole tensors, as :meth:`model_state_dict`. All ranks call this."""
-        return dist.gathered_tree(super().optim_state_dict())  # type: ignore[no-any-return]
-
-    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take this rank's parts out of whole tensors."""
-        wrapper: Any = self.optim_wrapper
-        if isinstance(wrapper, OptimWrapperDict):
-            parts = {name: _divided(one.optimizer, state_dict[name]) for name, one in wrapper.items()}
-            super().load_optim_state_dict({**state_dict, **parts})
-        else:
-            super().load_optim_state_dict(_divided(wrapper.optimizer, state_dict))
-
     def _held_gradients(self) -> dict[str, torch.Tensor]:
         return fsdp_gradients.held(self.model, self._sharded)
 
@@ -186,37 +176,6 @@ class FSDPStrategy(RanksStrategy):
     def exchange_gradients(self, params: list[nn.Parameter]) -> None:
         """Divide among the ranks the gradients of a window whose last loss is left out. All ranks call this."""
         fsdp_gradients.exchange(self.model, self._sharded)
-
-
-def clip_sharded(params: list[nn.Parameter], type: str = "norm", **options: Any) -> torch.Tensor | None:
-    """Clip gradients of which each rank has a part, by the norm of all of it, which is returned; no host read."""
-    if type == "value":
-        limit = float(options["clip_value"])
-        for param in params:
-            if param.grad is not None:
-                dist.local(param.grad.detach()).clamp_(-limit, limit)
-        return None
-    norm_type = options.get("norm_type", 2.0)
-    gradients = [param.grad for param in params if param.grad is not None]
-    total = dist.whole(nn.utils.get_total_norm(gradients, norm_type, options.get("error_if_nonfinite", False)))
-    share = torch.clamp(options["max_norm"] / (total + 1e-6), max=1.0)
-    with torch.no_grad():
-        torch._foreach_mul_([dist.local(gradient) for gradient in gradients], share)
-    return total  # type: ignore[no-any-return]
-
-
-def _divided(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state dict with this rank's parts of the tensors that are as large as their parameter."""
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    state = dict(saved.get("state", {}))
-    for place, values in state.items():
-        if isinstance(place, int) and place < len(params) and isinstance(values, dict):
-            like = params[place]
-            state[place] = {
-                name: dist.laid_out_as(value, like) if getattr(value, "shape", None) == like.shape else value
-                for name, value in values.items()
-            }
-    return {**saved, "state": state}
 
 
 def _checked_precision(cfg: dict[str, Any]) -> dict[str, Any]:
