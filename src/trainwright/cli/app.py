@@ -16,6 +16,7 @@ from trainwright.cli.arguments import normalised
 from trainwright.cli.ckpt import Trust
 from trainwright.cli.ckpt import app as ckpt_app
 from trainwright.cli.config import app as config_app
+from trainwright.cli.launching import Launching, follow_the_launcher, launcher_of, left_to_launcher
 
 app = typer.Typer(
     name="trainwright",
@@ -36,7 +37,34 @@ CfgOptions = Annotated[
     typer.Option("--cfg-options", metavar="K=V ...", help="Override settings, as in optim_wrapper.optimizer.lr=0.01."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
-Launcher = Annotated[str, typer.Option(help="How the processes are started.")]
+Launcher = Annotated[
+    str | None,
+    typer.Option(help="How the processes are started: none, pytorch, slurm, mpi or ray; torchrun is found by itself."),
+]
+NProc = Annotated[
+    str | None,
+    typer.Option("--nproc", metavar="N", help="Start N processes on this node; gpu: one a GPU. Needs --launcher."),
+]
+NNodes = Annotated[
+    str | None,
+    typer.Option("--nnodes", metavar="N", help="How many nodes (1), or MIN:MAX. Start the command on each of them."),
+]
+NodeRank = Annotated[
+    int | None,
+    typer.Option("--node-rank", help="0: the nodes meet on this one, others: not here. Only if it is not found out."),
+]
+RdzvEndpoint = Annotated[
+    str | None,
+    typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where several nodes meet: on one of them."),
+]
+MaxRestarts = Annotated[
+    int | None,
+    typer.Option(
+        "--max-restarts",
+        metavar="N",
+        help="Start the processes again up to N times when one fails, from the newest checkpoint.",
+    ),
+]
 
 
 @app.command()
@@ -60,7 +88,12 @@ def train(
         ),
     ] = None,
     trust_checkpoint: Trust = False,
-    launcher: Launcher = "none",
+    launcher: Launcher = None,
+    nproc: NProc = None,
+    nnodes: NNodes = None,
+    node_rank: NodeRank = None,
+    rdzv_endpoint: RdzvEndpoint = None,
+    max_restarts: MaxRestarts = None,
     cfg_options: CfgOptions = None,
 ) -> None:
     """Train what CONFIG describes. Ctrl-C stops after the running iteration, saves, and says how to resume.
@@ -69,13 +102,16 @@ def train(
     """
     from trainwright.cli.train import TrainOptions, train_config
 
+    launching = Launching(nproc, nnodes, node_rank, rdzv_endpoint, max_restarts)
     try:
-        options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or [])
-        train_config(replace(options, profile_hooks=profile_hooks, fast_dev_run=fast_dev_run, trusted=trust_checkpoint))
+        options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher_of(launcher), cfg_options or [])
+        options = replace(options, profile_hooks=profile_hooks, fast_dev_run=fast_dev_run, trusted=trust_checkpoint)
+        code = train_config(options, launching)
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
         if env_rank() == 0:
             typer.echo(str(stop), err=True)
         raise typer.Exit(stop.exit_code) from None
+    raise typer.Exit(code)
 
 
 @app.command("test")
@@ -84,14 +120,19 @@ def run_test(
     checkpoint: Annotated[str, typer.Argument(help="The checkpoint to test.")],
     work_dir: WorkDir = None,
     trust_checkpoint: Trust = False,
-    launcher: Launcher = "none",
+    launcher: Launcher = None,
+    nproc: NProc = None,
+    nnodes: NNodes = None,
+    node_rank: NodeRank = None,
+    rdzv_endpoint: RdzvEndpoint = None,
     cfg_options: CfgOptions = None,
 ) -> None:
     """Test the weights of CHECKPOINT with the test part of CONFIG and print the metrics."""
     from trainwright.cli.test import test_checkpoint
 
     overrides = [*(cfg_options or []), *["trust_checkpoint=True"] * trust_checkpoint]
-    test_checkpoint(config, checkpoint, work_dir, launcher, overrides)
+    launching = Launching(nproc, nnodes, node_rank, rdzv_endpoint)
+    raise typer.Exit(test_checkpoint(config, checkpoint, work_dir, launcher_of(launcher), overrides, launching))
 
 
 @app.command("plot-schedule")
@@ -192,11 +233,17 @@ def doctor() -> None:
 def run() -> None:
     """Run the command line; a user's mistake is one message and exit code 1, an interrupt is 130.
 
-    With TRAINWRIGHT_TRACEBACK=1 the traceback is shown too.
+    With TRAINWRIGHT_TRACEBACK=1 the traceback is shown too. A rank that was started by ``--launcher`` says one line,
+    and the process that started it shows the rest.
     """
+    follow_the_launcher()
     try:
         app(normalised(sys.argv[1:]), standalone_mode=True)
-    except TrainwrightError as error:
+    except Exception as error:
+        if left_to_launcher(error):
+            sys.exit(1)
+        if not isinstance(error, TrainwrightError):
+            raise
         if os.environ.get("TRAINWRIGHT_TRACEBACK") == "1":
             traceback.print_exc()
         notes = getattr(error, "__notes__", [])

@@ -7,14 +7,21 @@ from collections.abc import Sequence
 import typer
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.logs import env_rank
 from trainwright.base.text import table
+from trainwright.cli.launching import Launching, start_ranks, starts_ranks
 from trainwright.cli.settings import load
 
 
 def test_checkpoint(
-    config: str, checkpoint: str, work_dir: str | None, launcher: str, cfg_options: Sequence[str]
-) -> None:
-    """Load the weights, run the test loop, print the metrics."""
+    config: str,
+    checkpoint: str,
+    work_dir: str | None,
+    launcher: str,
+    cfg_options: Sequence[str],
+    launching: Launching | None,
+) -> int:
+    """Load the weights, run the test loop, print the metrics; returns the exit code."""
     cfg = load(config, work_dir, launcher, cfg_options)
     if cfg.get("test_cfg") is None:
         raise ConfigError(
@@ -22,11 +29,17 @@ def test_checkpoint(
             "test_dataloader = val_dataloader."
         )
     cfg.load_from, cfg.resume = checkpoint, False
+    launching = launching or Launching()
+    if starts_ranks(launcher, launching):
+        return start_ranks(launcher, launching, cfg)
     from trainwright.runner import Runner
 
     metrics = Runner.from_cfg(cfg).test()
+    if env_rank() != 0:
+        return 0
     rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in metrics.items()]
     typer.echo("\n" + table(rows, ("metric", "value")))
+    return 0
 
 
 test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest take it for a test

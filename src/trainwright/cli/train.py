@@ -13,6 +13,7 @@ import typer
 
 from trainwright.base.errors import ConfigError, Interrupted, MissingExtraError
 from trainwright.cli.arguments import AUTO
+from trainwright.cli.launching import Launching, launch_words, restarted, start_ranks, starts_ranks
 from trainwright.cli.settings import load
 from trainwright.config import Config
 
@@ -33,15 +34,21 @@ class TrainOptions:
     trusted: bool = False
 
 
-def train_config(options: TrainOptions) -> None:
-    """Train, then say what came of it: best metric, checkpoints, curves, how to resume."""
+def train_config(options: TrainOptions, launching: Launching | None = None) -> int:
+    """Train, then say what came of it: best metric, checkpoints, curves, how to resume. Returns the exit code: where
+    other processes are started for it, that of their training."""
     cfg = _configured(options)
+    launching = launching or Launching()
+    if starts_ranks(options.launcher, launching):
+        return start_ranks(options.launcher, launching, cfg)
+    restarted(cfg)
     from trainwright.registry import RUNNERS
     from trainwright.runner import Runner
     from trainwright.runner.preemption import program
 
     with program((cfg.get("env_cfg") or {}).get("preemption")):
         _train(cfg, options, RUNNERS, Runner)
+    return 0
 
 
 def _train(cfg: Config, options: TrainOptions, runners: Any, usual: Any) -> None:
@@ -145,7 +152,7 @@ def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = No
     words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
     words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
     words += ["--profile-hooks"] * options.profile_hooks + ["--trust-checkpoint"] * options.trusted
-    words += ["--launcher", options.launcher] if options.launcher != "none" else []
+    words += ["--launcher", options.launcher, *launch_words()] if options.launcher != "none" else []
     overrides = list(options.cfg_options)
     if extra:
         key = extra.partition("=")[0]

@@ -20,6 +20,7 @@ from trainwright.dist.process import is_distributed
 LAUNCHERS = ("none", "pytorch")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _SETTINGS = ("backend", "timeout", "init_backend")
+ATTEMPT = "TRAINWRIGHT_ATTEMPT"  # which start of the ranks this process belongs to, from 1, the same on all nodes
 _is_ours = False
 
 
@@ -98,8 +99,8 @@ def _choose_device(local_rank: int) -> None:
     n_devices = torch.cuda.device_count()
     if local_rank >= n_devices:
         raise ConfigError(
-            f"LOCAL_RANK is {local_rank}, and this machine has {n_devices} CUDA device(s): each process needs one of its "
-            f"own. Start at most --nproc-per-node {n_devices}."
+            f"LOCAL_RANK is {local_rank}, and this machine has {n_devices} CUDA device(s): each process needs one of "
+            f"its own. Start at most --nproc-per-node {n_devices}."
         )
     torch.cuda.set_device(local_rank)
 
@@ -114,8 +115,12 @@ def _join(backend: str, timeout: timedelta) -> None:
     global _is_ours
     store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
     # torchrun keeps its store over restarts: without a prefix a new attempt finds the addresses of dead processes. Of
-    # several nodes each counts its own restarts; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives a store an attempt.
-    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
-        store = distributed_c10d.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    # several nodes each counts its own restarts, and only our own agent (dist/agent.py) numbers them over all; without
+    # it TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives a store an attempt.
+    attempt = os.environ.get(ATTEMPT)
+    if attempt is None and os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt is not None:
+        store = distributed_c10d.PrefixStore(f"attempt_{attempt}", store)
     torch_dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     _is_ours = True
