@@ -126,14 +126,22 @@ def _names(module: nn.Module, with_buffers: bool) -> Iterator[tuple[str, bool]]:
         yield name, True
     for name, _ in module.named_buffers():
         path, _, leaf = name.rpartition(".")
-        yield name, with_buffers and leaf not in module.get_submodule(path)._non_persistent_buffers_set
+        yield name, with_buffers and leaf not in _part(module, path)._non_persistent_buffers_set
+
+
+def _part(module: nn.Module, path: str) -> Any:
+    """The module of that name; a wrapper that stands before it under the same name is passed by."""
+    part: Any = module
+    for name in path.split(".") if path else ():
+        part = part._modules[name]
+    return part
 
 
 def _table(module: nn.Module, name: str) -> dict[str, Any] | None:
     path, _, leaf = name.rpartition(".")
     try:
-        owner = module.get_submodule(path)
-    except AttributeError:
+        owner = _part(module, path)
+    except KeyError:
         return None
     tables: tuple[dict[str, Any], ...] = (owner._parameters, owner._buffers)
     return next((table for table in tables if leaf in table), None)

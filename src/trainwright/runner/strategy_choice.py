@@ -39,8 +39,8 @@ def wrapper_settings(cfg: Any, kind: Any) -> dict[str, Any]:
 def built_from_parts(strategy: BaseStrategy) -> BaseStrategy:
     """The strategy; ConfigError for one that would have to be brought up by its own ``prepare``."""
     kind = type(strategy)
-    own = [getattr(kind, name) is not getattr(BaseStrategy, name) for name in ("place_model", "attach_optim_wrapper")]
-    if kind.prepare is not BaseStrategy.prepare and not any(own):
+    prepares = next(base for base in kind.__mro__ if "prepare" in vars(base))
+    if prepares is not BaseStrategy and not {"place_model", "attach_optim_wrapper"} & set(vars(prepares)):
         raise ConfigError(
             f"{kind.__name__} overrides prepare(), which a Runner does not call: it brings up model, optimizer and "
             "schedulers one by one. Override what prepare() calls: build_model, _wrap_model, _init_model_weights, "

@@ -24,7 +24,7 @@ _KNOWN = {
 class CommHook:
     """``comm_hook`` of DDPStrategy: 'fp16', 'bf16', 'powersgd', 'batched_powersgd', a dotted name or a function
     ``hook(state, bucket)``; or ``dict(type=one of these, **options)``. The options are those of torch's PowerSGDState;
-    for a hook of one's own there is ``state``, what makes it (a dotted name or a class), and its arguments.
+    for a hook of one's own there is ``state``: what makes it, in the same three forms.
     """
 
     def __init__(self, cfg: Any) -> None:
@@ -47,10 +47,13 @@ class CommHook:
         if kind in ("powersgd", "batched_powersgd"):
             made_by = import_module(_POWER_SGD).PowerSGDState
             given = {"process_group": None, **given}
+        elif given:
+            raise ConfigError(f"comm_hook {self.name!r} takes no settings, but got {', '.join(given)}.")
+        if isinstance(made_by, dict):
+            given = dict(made_by)
+            made_by = given.pop("type", None)
         if isinstance(made_by, str):
             made_by = _imported(made_by)
-        if made_by is None and given:
-            raise ConfigError(f"comm_hook {self.name!r} takes no settings, but got {', '.join(given)}.")
         self._make_state, self._options = made_by, given
         if made_by is not None:
             self._check_options()
@@ -73,7 +76,17 @@ class CommHook:
 
     def register(self, wrapper: Any) -> None:
         """Have ``wrapper`` use the hook."""
-        wrapper.register_comm_hook(self.state(), self._hook)
+        wrapper.register_comm_hook(self.state(), self._hook if self.name in _KNOWN else _unannotated(self._hook))
+
+
+def _unannotated(hook: Any) -> Any:
+    """``hook`` without annotations: torch looks at these, and takes none that are strings."""
+
+    def called(state, bucket):  # type: ignore[no-untyped-def]
+        return hook(state, bucket)
+
+    called.__qualname__ = getattr(hook, "__qualname__", repr(hook))
+    return called
 
 
 def _imported(name: str) -> Any:
