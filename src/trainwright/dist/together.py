@@ -62,7 +62,8 @@ def failing_together() -> Iterator[None]:
 
     A rank that fails tells it through the store. Those that wait for it in a collective are freed by the end of its
     process; one that is not within ``GRACE_S`` seconds ends its own process, after writing down the traceback: no
-    backend lets a collective be broken off in every case. Errors that a rank has of its own stay what they are.
+    backend lets a collective be broken off in every case. Errors that a rank has of its own stay what they are. A rank
+    whose process is gone says nothing; the others find out which it was, and name it.
     """
     if get_world_size() == 1:
         yield
@@ -74,11 +75,14 @@ def failing_together() -> Iterator[None]:
         raise  # agreed on: all ranks do
     except BaseException as error:
         first = watch.tell(error)
-        if first is not None and first["rank"] != get_rank() and _is_consequence(error):
-            raise RankError(
-                f"rank {first['rank']} failed, and this one could not go on without it. The error of rank "
-                f"{first['rank']}:\n{first['trace']}"
-            ) from error
+        if first is not None and _is_consequence(error):
+            if first.get("gone"):
+                raise RankError(_of_gone(first["gone"])) from error
+            if first["rank"] != get_rank():
+                raise RankError(
+                    f"rank {first['rank']} failed, and this one could not go on without it. The error of rank "
+                    f"{first['rank']}:\n{first['trace']}"
+                ) from error
         raise
     finally:
         watch.close()
@@ -89,6 +93,15 @@ def _is_consequence(error: BaseException) -> bool:
     if isinstance(error, TrainwrightError) or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, torch_dist.DistError) or any(word in str(error) for word in _CONSEQUENCES)
+
+
+def _of_gone(gone: list[int]) -> str:
+    ranks = f"rank {gone[0]} is" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))} are"
+    return (
+        f"{ranks} gone, and this one could not go on without it: the process ended without a word, by a signal "
+        "(SIGKILL when memory runs out, SIGABRT when ranks call a collective with other shapes) or by os._exit. Whoever started "
+        "it has its exit code"
+    )
 
 
 class _Watch:
@@ -126,22 +139,32 @@ class _Watch:
     def _note_seen(self) -> None:
         if not self._has_seen:
             self._has_seen = True
+            self._store.set(f"{self._seen}/{self._rank}", "1")
             self._store.add(self._seen, 1)
 
     def tell(self, error: BaseException) -> dict[str, Any] | None:
         """Say that this rank failed; returns what the first one said, None where nobody can know any more."""
         self.close()
         own = json.dumps({"rank": self._rank, "trace": "".join(traceback.format_exception(error))})
+        is_consequence = _is_consequence(error)
         try:
-            if _is_consequence(error):
+            if is_consequence:
                 self._wait_for(lambda: bool(self._store.check([self._key])), 2 * POLL_S)
             first: dict[str, Any] = json.loads(self._store.compare_set(self._key, "", own))
             self._note_seen()
             if first["rank"] == self._rank:  # the store may end with this process: the others read it first
                 self._wait_for(lambda: self._store.add(self._seen, 0) >= self._world_size, 6 * POLL_S)
+                self._store.set(f"{self._key}/gone", json.dumps(self._unseen() if is_consequence else []))
+            if is_consequence:  # the first one too may have failed of somebody who is gone
+                self._wait_for(lambda: bool(self._store.check([f"{self._key}/gone"])), 8 * POLL_S)
+                first["gone"] = json.loads(self._store.get(f"{self._key}/gone"))
         except RuntimeError:
             return None
         return first
+
+    def _unseen(self) -> list[int]:
+        """The ranks that have not seen that one failed: in a living process a thread does."""
+        return [rank for rank in range(self._world_size) if not self._store.check([f"{self._seen}/{rank}"])]
 
     def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
         pause, end = threading.Event(), time.monotonic() + timeout_s

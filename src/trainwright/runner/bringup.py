@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
-from trainwright.base.errors import Interrupted, Preempted
+from trainwright.base.errors import ConfigError, Interrupted, Preempted
 from trainwright.base.instances import ManagerMixin
 from trainwright.checkpoint.run_lock import RunLock
-from trainwright.dist import failing_together
+from trainwright.dist import all_gather_object, barrier, failing_together
 from trainwright.engine import priority_name
 from trainwright.hooks import CheckpointHook
 from trainwright.io import remote_of
@@ -25,6 +25,7 @@ from trainwright.runner.places import placed
 from trainwright.runner.preemption import sigint_sets
 from trainwright.runner.progress import live_progress
 from trainwright.runner.spec import SURGERY_KEYS
+from trainwright.runner.watchdog import watched
 from trainwright.state import StopFlag, rng
 
 
@@ -45,11 +46,22 @@ def scoped(runner: Any) -> Iterator[None]:
 
 
 @contextmanager
+def together(runner: Any) -> Iterator[None]:
+    """A part of a run that is over when it is on all ranks; what fails on one fails on all."""
+    if not runner.strategy.distributed:  # Runner's own is there later than this is needed
+        yield
+        return
+    with failing_together():
+        yield
+        barrier()
+
+
+@contextmanager
 def closing(runner: Any) -> Iterator[None]:
     """Writers and log file are closed when the work ends, whichever way; more work opens them again. What the hooks
-    cost is said before, where it was measured. What fails on one rank ends the work of all."""
+    cost is said before, where it was measured. What fails or hangs on one rank ends the work of all."""
     try:
-        with failing_together() if runner.distributed else nullcontext():
+        with together(runner), watched(runner):
             yield
             runner.finish_saves()
     finally:
@@ -69,7 +81,9 @@ def sole_run(runner: Any) -> Iterator[None]:
     if not runner._is_written:
         yield
         return
-    with RunLock(runner.work_dir):
+    with ExitStack() as stack:
+        with together(runner):
+            stack.enter_context(RunLock(runner.work_dir))
         remote = remote_of(runner.work_dir)
         if remote is not None:
             runner.logger.info(
@@ -152,6 +166,8 @@ def prepare_training(runner: Any) -> None:
     """
     strategy, clock = runner.strategy, runner.ctx.clock
     build_training(runner)
+    strategy.check_hooks(runner.hooks)
+    _agree_on_length(runner)
     if runner.fast_dev_run:
         end_soon(runner)
     _ = runner.val_loop
@@ -175,6 +191,20 @@ def prepare_training(runner: Any) -> None:
     )
     strategy.compile(runner._specs["compile"])
     runner.model = strategy.model
+
+
+def _agree_on_length(runner: Any) -> None:
+    """Refuse epochs that are of another length on another rank: the longer ones would wait for ever."""
+    if not runner.distributed or not runner.by_epoch:
+        return
+    lengths = all_gather_object(getattr(runner.train_loop, "pass_length", None))
+    if len(set(lengths) - {None}) > 1:
+        by_rank = ", ".join(f"{length} on rank {rank}" for rank, length in enumerate(lengths))
+        raise ConfigError(
+            f"the training loader has not the same number of batches on all ranks ({by_rank}): those with more would "
+            "wait for the others at the end of the epoch. A sampler must give each rank as many samples, as DefaultSampler "
+            "does; or set train_cfg.limit_batches to the smallest number."
+        )
 
 
 def _change_model(runner: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -60,6 +60,7 @@ class BaseStrategy(StrategyState, ABC):
         env["randomness"] = dict(env.get("randomness") or {})
         Randomness.from_cfg(env["randomness"])  # a bad setting is refused before the environment is touched
         self.preemption = dict(env.pop("preemption", None) or {})
+        self.watchdog = dict(env.pop("watchdog", None) or {})
         self._setup_env(**env)
         self._timestamp = self._claim_log_dir(experiment_name)
         self._log_dir = os.path.join(self._work_dir, self._timestamp)
@@ -355,6 +356,10 @@ class BaseStrategy(StrategyState, ABC):
         model: Any = self.unwrapped_model
         losses = model._run_forward(model.data_preprocessor(data, False), mode="loss")
         return model.parse_losses(losses)[1]  # type: ignore[no-any-return]
+
+    def check_hooks(self, hooks: Iterable[Any]) -> None:
+        """To be called before training begins: ConfigError for a hook that cannot do its work here."""
+        return
 
     def trainable_changed(self) -> None:
         """To be called where parameters begin or cease to require gradients; here nobody has to know."""

@@ -24,6 +24,7 @@ from trainwright.runner.fast_dev_run import n_batches
 from trainwright.runner.preemption_cfg import PreemptionCfg
 from trainwright.runner.resume_cfg import ResumeCfg
 from trainwright.runner.spec import DEFAULT_HOOKS
+from trainwright.runner.watchdog_cfg import WatchdogCfg
 from trainwright.strategies import Randomness, check_launcher
 from trainwright.strategies.environment import setup_environment
 
@@ -33,7 +34,7 @@ GROUPS = {
     "validation": ("val_dataloader", "val_cfg", "val_evaluator"),
     "testing": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
-_ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit", "preemption")
+_ENV_KEYS = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit", "preemption", "watchdog")
 _FUNCTIONS = ("collate_fn", "worker_init_fn")
 _MP_KEYS = ("mp_start_method", "opencv_num_threads")
 _SCALE_KEYS = ("enable", "base_batch_size")
@@ -121,23 +122,24 @@ def _check_env(cfg: dict[Any, Any]) -> Iterator[Problem]:
     processes = dict.get(cfg, "mp_cfg")
     if isinstance(processes, dict):
         yield from _unknown(("env_cfg", "mp_cfg"), "mp_cfg", processes, _MP_KEYS)
-    preemption = dict.get(cfg, "preemption")
-    if preemption is not None:
-        yield from _check_preemption(preemption)
+    for name, settings in (("preemption", PreemptionCfg), ("watchdog", WatchdogCfg)):
+        own = dict.get(cfg, name)
+        if own is not None:
+            yield from _check_settings(name, settings, own)
 
 
-def _check_preemption(cfg: Any) -> Iterator[Problem]:
-    where = ("env_cfg", "preemption")
+def _check_settings(name: str, settings: Any, cfg: Any) -> Iterator[Problem]:
+    where = ("env_cfg", name)
     if not isinstance(cfg, dict):
         yield Problem(where, f"must be a dict, but got {brief(cfg)}.", error=ConfigTypeError)
         return
-    wrong = list(_wrong(where, PreemptionCfg, dict(dict.items(cfg))))
+    wrong = list(_wrong(where, settings, dict(dict.items(cfg))))
     yield from wrong
     found: list[Problem] = []
-    for name, value in dict.items(cfg):
-        if all(problem.where[-1] != name for problem in wrong):
-            with caught(found, (*where, name)):
-                PreemptionCfg.from_cfg({name: value})
+    for key, value in dict.items(cfg):
+        if all(problem.where[-1] != key for problem in wrong):
+            with caught(found, (*where, key)):
+                settings.from_cfg({key: value})
     yield from found
 
 
