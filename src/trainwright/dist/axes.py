@@ -7,6 +7,7 @@ matter of processes, and asks :mod:`~trainwright.dist.process`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import distributed as torch_dist
@@ -61,6 +62,26 @@ def data_axis(tensor_size: int) -> torch_dist.ProcessGroup | None:
         groups = [torch_dist.new_group(ranks) for ranks in columns]  # every rank makes every group
         _made[tensor_size] = (world, groups[get_rank() % tensor_size])
     return _made[tensor_size][1]
+
+
+def is_same_layout(n_ranks: int, data_size: int | None) -> bool:
+    """Whether so many ranks, of which so many saw different samples (None: all), shared the work as those of now do."""
+    return (n_ranks, data_size or n_ranks) == (get_world_size(), data_info()[1])
+
+
+def item_of_rank(items: Sequence[Any], data_size: int | None, any_will_do: bool) -> Any:
+    """This rank's item of those that ranks have saved, `data_size` of them with different samples; None where none is.
+
+    Where samples are shared in another way now, a rank takes the item of those who had its data rank. With
+    `any_will_do` one whose data rank was not there takes that of another.
+    """
+    n_ranks = len(items)
+    if not n_ranks or is_same_layout(n_ranks, data_size):
+        return items[get_rank()] if items else None
+    saved_size, (data_rank, _) = data_size or n_ranks, data_info()
+    if any_will_do:
+        data_rank %= saved_size
+    return items[data_rank * (n_ranks // saved_size)] if data_rank < saved_size else None
 
 
 def forget_axes() -> None:

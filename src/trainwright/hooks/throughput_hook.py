@@ -168,6 +168,7 @@ class ThroughputHook(Hook):
             values["tokens"] = self.n_tokens * n_ranks
         if self.flops_per_unit is not None:
             rate = self.flops_per_unit * (n_samples if self.tokens is None else n_tokens) / seconds
+            rate = rate / (runner.world_size // n_ranks)  # those of a tensor group share the work on the same samples
             values["tflops_per_s"] = rate / 1e12
             if self.peak_flops is not None:
                 values["mfu"] = rate / self.peak_flops
