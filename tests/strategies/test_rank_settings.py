@@ -70,7 +70,7 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
         "sync_bn": "sync_bn='torch' needs CUDA: SyncBatchNorm has no form for cpu. Leave sync_bn out",
         "sync_bn name": "sync_bn must be one of ('torch', 'mmcv'), got 'torh'. Did you mean 'torch'?",
         "step": "OwnStep has a train_step of its own, and MMDistributedDataParallel would not call it",
-        "wrap": "FSDPStrategy wrap names 'Linera', and ToyModel has no module of that class. Did you mean 'Linear'?",
+        "wrap": "FSDPStrategy wrap names 'Linera', and ToyModel has no module of that class or name. Did you mean",
         "methods": "FSDPStrategy forward_methods names 'predit', and ToyModel has no such method.",
         "precision": "mixed_precision has no setting 'param_dtipe'; it takes param_dtype, reduce_dtype",
         "dtype": "mixed_precision param_dtype='bfloat61' is none of float16, bfloat16, float32.",

@@ -20,9 +20,10 @@ import torch
 from trainwright import dist
 from trainwright.base.errors import CheckpointError
 from trainwright.base.version import __version__
-from trainwright.checkpoint.chunks import Chunk, assembled, local_chunk
+from trainwright.checkpoint.chunks import Chunk, local_chunk
 from trainwright.checkpoint.format import MapLocation, plain_tree, read_file, save_plain
 from trainwright.checkpoint.manifest import NAME, Manifest, TensorEntry
+from trainwright.checkpoint.stored import OpenFiles, StoredTensor
 from trainwright.checkpoint.tensor_files import FileSum, write_summed, write_tensors
 from trainwright.checkpoint.tree import TensorTable, put_back
 from trainwright.io import fsync_dir, temporary
@@ -30,6 +31,7 @@ from trainwright.io import fsync_dir, temporary
 PER_RANK = ("rng", "ranks")  # lists with an item a rank; each rank hands over its own alone
 _STATE = "state.pth"
 ASIDE = ".old-"
+_LARGE = ("state_dict.", "optimizer.", "ema_state_dict.")  # what grows with the model
 
 
 def write_folder(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
@@ -71,15 +73,58 @@ def read_folder(path: str | os.PathLike[str], map_location: MapLocation = "cpu",
         tensors = {name: files.tensor(entry) for name, entry in manifest.tensors.items()}
     device = _device(map_location)
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    filled = _filled(folder, tree, tensors)
+    for rank in range(manifest.world_size):
+        _add(filled, read_file(folder / _rank_file(rank), map_location))
+    return filled
+
+
+def read_own_parts(path: str | os.PathLike[str], sums: bool = True) -> dict[str, Any]:
+    """As :func:`read_folder`, but weights and optimizer states are left in their files as :class:`StoredTensor`: a rank
+    reads what it puts in place. All ranks call this; each verifies some of the files, and an error is raised on all.
+
+    With as many ranks as there were, and data shared among them in the same way, a :data:`PER_RANK` list has None in
+    place of what belongs to the others.
+    """
+    folder, (own_rank, world_size) = Path(path), dist.get_dist_info()
+
+    def begun() -> tuple[Manifest, dict[str, Any]]:
+        manifest = Manifest.read(folder)
+        manifest.check_files(folder, sums, share=(own_rank, world_size))
+        files = OpenFiles(folder)
+        tensors = {name: _left_in(files, entry) for name, entry in manifest.tensors.items()}
+        return manifest, _filled(folder, read_file(folder / _STATE), tensors)
+
+    found = _attempt(begun)
+    for error in dist.all_gather_object(found if isinstance(found, Exception) else None):
+        if error is not None:
+            raise error
+    manifest, filled = found
+    data_size = (filled.get("meta") or {}).get("data_size", world_size)
+    if (manifest.world_size, data_size) != (world_size, dist.data_info()[1]):  # whose item is whose is not said here
+        for rank in range(manifest.world_size):
+            _add(filled, read_file(folder / _rank_file(rank)))
+        return filled
+    for key, items in read_file(folder / _rank_file(own_rank)).items():
+        filled[key] = [None] * own_rank + items + [None] * (world_size - own_rank - len(items))
+    return filled
+
+
+def _left_in(files: OpenFiles, entry: TensorEntry) -> torch.Tensor:
+    is_large = entry.name.startswith(_LARGE) and entry.shape and 0 not in entry.shape
+    return StoredTensor(files, entry) if is_large else files.tensor(entry)
+
+
+def _filled(folder: Path, tree: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     try:
-        filled: dict[str, Any] = put_back(tree, tensors)
+        return put_back(tree, tensors)  # type: ignore[no-any-return]
     except KeyError as error:
         raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: it has no tensor {error}.") from error
-    for rank in range(manifest.world_size):
-        own = read_file(folder / _rank_file(rank), map_location)
-        for key, items in own.items():
-            filled.setdefault(key, []).extend(items)
-    return filled
+
+
+def _add(filled: dict[str, Any], own: dict[str, Any]) -> None:
+    for key, items in own.items():
+        filled.setdefault(key, []).extend(items)
 
 
 def check_folder(path: str | os.PathLike[str], sums: bool = True) -> None:
@@ -91,43 +136,6 @@ def check_folder(path: str | os.PathLike[str], sums: bool = True) -> None:
 def folder_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The counters of the step, from the manifest alone."""
     return Manifest.read(Path(path)).meta
-
-
-class OpenFiles:
-    """The tensor files of a folder, each opened once; numbers are read when a tensor, or a part of it, is asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: dict[str, Any] = {}
-
-    def __enter__(self) -> OpenFiles:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        while self._open:
-            self._open.popitem()[1].__exit__(None, None, None)
-
-    def tensor(self, entry: TensorEntry, wanted: Chunk | None = None) -> torch.Tensor:
-        """A tensor, or the box ``wanted`` of it; of its files only what is needed is read."""
-        whole = Chunk((0,) * len(entry.shape), entry.shape)
-        name = entry.name
-        if wanted is None and len(entry.chunks) == 1 and entry.chunks[0].shape == entry.shape:
-            return self._file(entry.chunks[0].file).get_tensor(name)  # type: ignore[no-any-return]
-        sources = ((chunk, self._file(chunk.file).get_slice(name)) for chunk in entry.chunks)
-        try:
-            return assembled(wanted or whole, sources, getattr(torch, entry.dtype))
-        except LookupError as error:
-            raise CheckpointError(
-                f"checkpoint {str(self._folder)!r} is incomplete: of the tensor {name!r} {error}."
-            ) from error
-
-    def _file(self, name: str) -> Any:
-        if name not in self._open:
-            from safetensors import safe_open
-
-            opened: Any = safe_open(str(self._folder / name), framework="pt", device="cpu")
-            self._open[name] = opened.__enter__()
-        return self._open[name]
 
 
 def _attempt(work: Any, *args: Any) -> Any:

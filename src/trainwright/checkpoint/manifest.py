@@ -96,9 +96,9 @@ class Manifest:
                 raise _damaged(folder, f"its {NAME} names {name!r}, which is no file of the folder")
         return cls(dict(body["meta"]), int(body["world_size"]), files, tensors, dict(body["versions"]))
 
-    def check_files(self, folder: Path, sums: bool = True) -> None:
+    def check_files(self, folder: Path, sums: bool = True, share: tuple[int, int] = (0, 1)) -> None:
         """CheckpointError unless every file is there with its size and, with ``sums``, its checksum. Threads share the
-        work."""
+        work; of several ranks each sums up its ``share`` (rank, number of ranks) of the files."""
         for name, total in self.files.items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else None
@@ -109,8 +109,8 @@ class Manifest:
         if not sums:
             return
         with ThreadPoolExecutor(4) as pool:
-            found = pool.map(sum_of, (folder / name for name in self.files))
-            _compare(folder, self.files.items(), found)
+            own = sorted(self.files.items())[share[0] :: share[1]]
+            _compare(folder, own, pool.map(sum_of, (folder / name for name, _ in own)))
 
 
 def _compare(folder: Path, files: Iterable[tuple[str, FileSum]], found: Iterable[FileSum]) -> None:

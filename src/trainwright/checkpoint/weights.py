@@ -13,6 +13,7 @@ from torch import nn
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.report import LoadReport, compare
+from trainwright.checkpoint.stored import StoredTensor
 from trainwright.dist import laid_out_as
 
 ReviseKeys = Sequence[tuple[str, str]]
@@ -55,7 +56,7 @@ def load_weights(
     state = revised(weights_of(checkpoint), revise_keys)
     own = model.state_dict()
     report = compare(type(model).__name__, own, state)
-    usable = OrderedDict((name, laid_out_as(state[name], own[name])) for name in report.loaded)
+    usable = OrderedDict((name, _for(state[name], own[name])) for name in report.loaded)
     if own and not usable:
         hint = f"\n{report.problems()}" if report.renames else ""
         raise CheckpointError(
@@ -77,6 +78,11 @@ def load_weights(
     model.load_state_dict(usable, strict=False)
     _tell(report)
     return report
+
+
+def _for(value: Any, own: Any) -> Any:
+    """What is copied into `own`; one that has not been read is read by that, so that never two of them lie around."""
+    return value if isinstance(value, StoredTensor) else laid_out_as(value, own)
 
 
 def _tell(report: LoadReport) -> None:

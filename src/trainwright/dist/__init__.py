@@ -31,6 +31,7 @@ from trainwright.dist.shards import (
     laid_out_as,
     local,
     norm_of_each,
+    own_part,
     whole,
 )
 from trainwright.dist.together import failing_together, from_main
@@ -72,6 +73,7 @@ __all__ = [
     "local",
     "master_only",
     "norm_of_each",
+    "own_part",
     "on_group",
     "set_data_axis",
     "sync_random_seed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -118,6 +118,28 @@ def gathered_tree(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(gathered_tree(item) for item in value)
     return gathered(value) if is_sharded(value) else value
+
+
+def own_part(whole: torch.Tensor, like: Any, read: Callable[..., torch.Tensor] | None = None) -> Any:
+    """This rank's part of `whole`, in memory of its own, spread as the sharded `like` is. With ``read(offset, shape)``
+    it is that which gives the part, and `whole` need only have a shape."""
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    mesh, placements = like.device_mesh, like.placements
+    shape, offset = compute_local_shape_and_global_offset(whole.shape, mesh, placements)
+    if read is None:
+        box = whole[tuple(slice(at, at + n) for at, n in zip(offset, shape, strict=True))]
+        own = box.to(_device_of(like), copy=True, memory_format=torch.contiguous_format)
+    else:
+        own = read(tuple(offset), tuple(shape)).to(_device_of(like))
+    return DTensor.from_local(own, mesh, placements, run_check=False, shape=whole.shape, stride=like.stride())
+
+
+def _device_of(like: Any) -> torch.device:
+    """Where its parts lie, which with offloading is not where its mesh is; the mesh's where they have no memory yet."""
+    own: torch.device = like.to_local().device
+    return torch.device(like.device_mesh.device_type) if own.type == "meta" else own
 
 
 def laid_out_as(value: Any, like: Any) -> Any:

@@ -32,6 +32,7 @@ def twin_of(model: nn.Module) -> nn.Module:
 def _unmanaged(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     kind: Any = type(module).__mro__[2]  # FSDP puts a class of its own, and FSDPModule, in front of it
     twin: nn.Module = kind.__new__(kind)
+    memo[id(module)] = twin  # an attribute may hold the module itself, as a bound method does
     for name, value in vars(module).items():
         if name.startswith(_STATE):
             continue

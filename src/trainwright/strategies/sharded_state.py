@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from trainwright import dist
+from trainwright.checkpoint.folder import read_own_parts
+from trainwright.checkpoint.format import MapLocation
+from trainwright.checkpoint.kinds import STEP_FOLDER, layout_of
 from trainwright.optim import OptimWrapperDict
 from trainwright.strategies.state import StrategyState
 
@@ -36,6 +39,22 @@ class ShardedState(StrategyState):
             super().load_optim_state_dict({**state_dict, **parts})
         else:
             super().load_optim_state_dict(_divided(wrapper.optimizer, state_dict))
+
+    def _tree_to_load(self, filename: str, map_location: MapLocation, trusted: bool) -> dict[str, Any]:
+        """Of a step folder a rank reads its own parts, when they are put in place. All ranks call this."""
+        if map_location == "cpu" and layout_of(filename) == STEP_FOLDER:
+            return read_own_parts(filename)
+        return super()._tree_to_load(filename, map_location, trusted)
+
+
+    def _held_gradients(self) -> dict[str, torch.Tensor]:
+        named = self.model.named_parameters()
+        return {name: dist.whole(param.grad.detach()).cpu() for name, param in named if param.grad is not None}
+
+    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+        for name, param in self.model.named_parameters():
+            if name in gradients:
+                param.grad = dist.laid_out_as(gradients[name].to(param.device), param)
 
 
 def clip_sharded(params: list[nn.Parameter], type: str = "norm", **options: Any) -> torch.Tensor | None:

@@ -146,7 +146,7 @@ class StrategyState:
     ) -> dict[str, Any]:
         """Read ``filename`` and load its weights; ``callback`` may change the checkpoint before. Returns it. For
         ``trusted`` see ``checkpoint.read_checkpoint``, for ``min_loaded`` ``checkpoint.load_weights``."""
-        checkpoint = self.read_tree(filename, map_location, trusted)
+        checkpoint = self._tree_to_load(filename, map_location, trusted)
         if callback is not None:
             callback(checkpoint)
         self.load_model_state_dict(checkpoint, strict=strict, revise_keys=revise_keys, min_loaded=min_loaded)
@@ -219,7 +219,8 @@ class StrategyState:
             if self._prepared:
                 tree.update(self._run_state())
         tree.update(extra_ckpt or {})
-        facts = {"seed": self.seed, "world_size": self.world_size, "time": time.strftime("%Y%m%d_%H%M%S")}
+        sizes = {"world_size": self.world_size, "data_size": dist.data_info()[1]}
+        facts = {"seed": self.seed, **sizes, "time": time.strftime("%Y%m%d_%H%M%S")}
         tree["meta"] = {**facts, "trainwright_version": __version__, **tree.get("meta", {})}
         if callback is not None:
             callback(tree)
@@ -271,7 +272,7 @@ class StrategyState:
         the counts of several wrappers. With another number of ranks than there were each one holds the mean of what
         those held, which comes to the same."""
         gradients, items = checkpoint.get("gradients", {}), checkpoint.get("ranks") or []
-        if len(items) == self.world_size:
+        if self._is_of_this_layout(checkpoint):
             gradients = items[self.rank].get("gradients", gradients)
         elif any("gradients" in item for item in items):
             gradients = mean_gradients(items)
@@ -296,8 +297,12 @@ class StrategyState:
         """The buffers that this rank had; with another number of ranks than there were those of rank 0 stay, which are
         the model's in the checkpoint."""
         items = checkpoint.get("ranks") or []
-        if len(items) == self.world_size:
+        if self._is_of_this_layout(checkpoint):
             put_buffers(self.unwrapped_model, items[self.rank].get("buffers", {}))
+
+    def _is_of_this_layout(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether what ranks held apart was saved by ranks that shared the samples as those of now do."""
+        return dist.is_same_layout(len(checkpoint.get("ranks") or []), (checkpoint.get("meta") or {}).get("data_size"))
 
     # without a Runner -------------------------------------------------------------------------------------------
 
@@ -318,9 +323,9 @@ class StrategyState:
                 self.logger.warning("randomness has seed=%d and the checkpoint %d: that one is used", self.seed, seed)
             self._randomness["seed"] = seed
             self.set_randomness(**self._randomness)
-        streams = checkpoint.get("rng") or []
-        if self.rank < len(streams):
-            rng.restore(streams[self.rank])
+        streams = dist.item_of_rank(checkpoint.get("rng") or [], meta.get("data_size"), any_will_do=False)
+        if streams is not None:
+            rng.restore(streams)
         if "accumulation" not in checkpoint and meta.get("iter"):  # a Runner saved it, whose clock counts
             self._count_losses_from(int(meta["iter"]))
 
@@ -332,6 +337,10 @@ class StrategyState:
     def read_tree(self, filename: str, map_location: MapLocation = "cpu", trusted: bool = False) -> dict[str, Any]:
         """A state tree from a checkpoint of any kind."""
         return read_checkpoint(filename, map_location, trusted)
+
+    def _tree_to_load(self, filename: str, map_location: MapLocation, trusted: bool) -> dict[str, Any]:
+        """The tree whose state is put in place right after; here the whole of it. All ranks call this."""
+        return self.read_tree(filename, map_location, trusted)
 
     def write_tree(self, filename: str, tree: dict[str, Any]) -> None:
         """Publish a state tree; here as a single file, written by rank 0. Its error is raised on all ranks."""
