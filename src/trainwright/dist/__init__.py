@@ -1,6 +1,14 @@
 """A thin layer over torch.distributed: the same calls, and the same results, with and without a process group."""
 
-from trainwright.dist.axes import data_axis, data_group, data_info, has_main, set_data_axis
+from trainwright.dist.axes import (
+    data_axis,
+    data_group,
+    data_info,
+    has_main,
+    is_same_layout,
+    item_of_rank,
+    set_data_axis,
+)
 from trainwright.dist.collectives import (
     all_gather,
     all_gather_object,
@@ -66,7 +74,9 @@ __all__ = [
     "interleave",
     "is_distributed",
     "is_main_process",
+    "is_same_layout",
     "is_sharded",
+    "item_of_rank",
     "keeping_shards",
     "keeps_shards",
     "laid_out_as",

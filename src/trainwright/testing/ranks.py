@@ -26,12 +26,22 @@ def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: fl
     first, its traceback, and the last lines of the others that failed with it; all processes have ended then. Nobody
     waits longer than `timeout_s` for a result.
     """
+    return _run(world_size, True, func, args, timeout_s)
+
+
+def run_alone(func: Callable[..., R], *args: Any, timeout_s: float = 60.0) -> R:
+    """``func(*args)`` in one process of its own, without a process group; otherwise as :func:`run_ranks`."""
+    return _run(1, False, func, args, timeout_s)[0]
+
+
+def _run(world_size: int, in_group: bool, func: Callable[..., R], args: tuple[Any, ...], timeout_s: float) -> list[R]:
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
+        store = os.path.join(folder, "store") if in_group else ""
         processes, pipes = [], []
         for rank in range(world_size):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_rank_main, args=(rank, world_size, folder, sender, func, args))
+            process = context.Process(target=_rank_main, args=(rank, world_size, store, sender, func, args))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: forking a process with threads
                 process.start()
@@ -80,17 +90,19 @@ def _collect(pipes: list[Connection], timeout_s: float) -> list[Any]:
 
 
 def _rank_main(
-    rank: int, world_size: int, folder: str, sender: Connection, func: Callable[..., Any], args: tuple[Any, ...]
+    rank: int, world_size: int, store: str, sender: Connection, func: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
     try:
-        torch_dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world_size)
-        # A rank that has nothing to do with the others could be gone before they have connected to it.
-        torch_dist.barrier()
+        if store:
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
+            torch_dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world_size)
+            # A rank that has nothing to do with the others could be gone before they have connected to it.
+            torch_dist.barrier()
         # Pickled here: torch's own way of sending a tensor needs this process to live on.
         sender.send_bytes(pickle.dumps((0.0, "", func(*args))))
-        torch_dist.destroy_process_group()
+        if torch_dist.is_initialized():
+            torch_dist.destroy_process_group()
     except BaseException:  # noqa: BLE001 - handed to the parent, which raises it
         sender.send((time.monotonic(), traceback.format_exc(), None))
     finally:
