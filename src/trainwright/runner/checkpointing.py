@@ -12,7 +12,7 @@ from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.layouts import name_in
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
-from trainwright.dist import all_gather_object, data_group, data_info, keeping_shards
+from trainwright.dist import all_gather_object, data_group, data_info, item_of_rank, keeping_shards
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
 from trainwright.optim import OptimWrapperDict
@@ -318,7 +318,10 @@ class CheckpointMixin(FactsMixin, HookMixin):
                     state = state["by_rank"][self.rank % len(state["by_rank"])]
                 hook.load_state_dict(state)
         # Put in place right before the loop starts: building and hooks may draw until then.
-        self._pending_streams = streams_of(self, checkpoint.get("rng") or [], meta)
+        # What a rank draws belongs to its samples. One that was not there when they were saved has the streams of
+        # another, as it has that one's seed.
+        is_shared = not self.strategy.diff_rank_seed
+        self._pending_streams = item_of_rank(checkpoint.get("rng") or [], meta.get("data_size"), is_shared)
         if loop is None:
             return
         if isinstance(loop, TrainLoop):
@@ -359,21 +362,6 @@ class CheckpointMixin(FactsMixin, HookMixin):
         for loop in self._loops.values():  # validation may augment too, and has no state of its own in the checkpoint
             if isinstance(loop.dataloader, KeyedDataLoader):
                 loop.dataloader.reseed(before, seed)
-
-
-def streams_of(runner: Any, streams: list[Any], meta: dict[str, Any]) -> Any:
-    """This rank's part of the saved random streams; None where it has to go on with its own.
-
-    A rank that was not there when they were saved has the streams of another, as it has that one's seed. What a rank
-    draws belongs to its samples, so where ranks share samples in another way, its data rank says which they are.
-    """
-    (data_rank, data_size), n_before = data_info(), len(streams)
-    saved_size = int(meta.get("data_size") or n_before)
-    if not streams or (n_before, saved_size) == (runner.world_size, data_size):
-        return streams[runner.rank] if streams else None
-    if not runner.strategy.diff_rank_seed:
-        data_rank %= saved_size
-    return streams[data_rank * (n_before // saved_size)] if data_rank < saved_size else None
 
 
 def _is_per_rank(hook: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, Any] | Se
         print_log(text, "current", logging.WARNING)
     trained = {name: param.requires_grad for name, param in model.named_parameters(remove_duplicate=False)}
     ties = _ties(model)
+    if mesh.device_type == "cpu":  # a dropout of 'sequence' draws from each rank's stream, and these are the same
+        warnings.filterwarnings("ignore", "DTensor random operators may not have complete support on cpu")
     for name, own in found.items():
         for entry in own:
             if isinstance(entry.style, Divide):
@@ -156,8 +159,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, Any] | Se
     _replicate_rest(model, mesh, [name for name, own in found.items() if any(entry.style == _SUM for entry in own)])
     _tie(model, ties)
     for name, param in model.named_parameters():
+        param.requires_grad_(True).register_post_accumulate_grad_hook(_settle)  # a frozen one may be thawed
         param.requires_grad_(trained[name])
-        param.register_post_accumulate_grad_hook(_settle)
     return model
 
 

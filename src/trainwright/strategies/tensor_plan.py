@@ -35,6 +35,7 @@ HEADS = (
     *("n_heads", "num_heads", "n_head", "nhead", "heads", "num_attention_heads"),
     *("n_kv_heads", "num_kv_heads", "n_kv_head", "num_key_value_heads"),
 )
+FUSED = ("qkv", "Wqkv", "to_qkv", "qkv_proj", "c_attn", "in_proj", "query_key_value")
 _LAYOUT = re.compile(r"shard\((-?\d+)\)")
 
 
@@ -272,8 +273,14 @@ def check_heads(model: nn.Module, plan: Mapping[str, Sequence[Entry]], size: int
     for name, entries in plan.items():
         if not any(_gives_parts(entry.style) for entry in entries):
             continue
-        owner = name.rpartition(".")[0]
+        owner, _, own_name = name.rpartition(".")
         parent = model.get_submodule(owner)
+        if own_name in FUSED and (type(parent), own_name) not in told:
+            told[type(parent), own_name] = (
+                f"{name} seems to be queries, keys and values in one: a rank has {size} times fewer of its outputs, in "
+                "their order. That is right where these lie head by head, and wrong where all queries come first: then "
+                "divide it into three layers, or leave it out of the plan"
+            )
         is_said = any(isinstance(entry.style, Divide) for entry in plan.get(owner, ()))
         for attribute in HEADS:
             value = getattr(parent, attribute, None)
@@ -284,11 +291,12 @@ def check_heads(model: nn.Module, plan: Mapping[str, Sequence[Entry]], size: int
                     f"{owner or type(parent).__name__} has {attribute}={value}, and {size} ranks would cut its heads: "
                     f"{cure(size)}"
                 )
-            if not is_said:
+            if not is_said and (type(parent), attribute) not in told:
                 told[type(parent), attribute] = (
-                    f"{owner} has {attribute}={value}, and on each rank its projections give {value // size} of these: "
-                    "its forward must take their number from the shape, as in view(b, t, -1, head_dim), or the plan "
-                    f"say {{{owner!r}: dict(type='Divide', attributes=[{attribute!r}])}} (attributes=[]: it does so)"
+                    f"{owner or type(parent).__name__} has {attribute}={value}, and on each rank its projections give "
+                    f"{value // size} of these: its forward must take their number from the shape, as in "
+                    f"view(b, t, -1, head_dim), or the plan say {{{owner!r}: dict(type='Divide', "
+                    f"attributes=[{attribute!r}])}} (attributes=[]: it does so)"
                 )
     return list(told.values())
 
