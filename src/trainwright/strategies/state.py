@@ -171,6 +171,7 @@ class StrategyState:
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
+            self._drop_gradients()
             self._hold_gradients(checkpoint)
         self._take_own_buffers(checkpoint)
         scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
