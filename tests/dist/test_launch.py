@@ -25,10 +25,17 @@ def _no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("launcher", "settings", "error", "text"),
     [
-        ("pytorh", {}, ConfigError, "launcher 'pytorh' is not available; available: 'none', 'pytorch'. Did you mean"),
+        ("pytorh", {}, ConfigError, "launcher 'pytorh' is not available; available: 'none', 'pytorch', 'slurm'"),
         ("pytorch", {}, ConfigError, "RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT is missing: start with"),
         ("none", {"timeot": 3}, ConfigError, "dist_cfg has no setting 'timeot'; it takes backend, timeout"),
-        ("none", {"timeout": "3"}, ConfigTypeError, "dist_cfg timeout must be a number of seconds above 0, but got '3'"),
+        ("none", {"port": 0}, ConfigTypeError, "dist_cfg port must be a whole number from 1 to 65535, but got 0"),
+        ("pytorch", {"port": 29501}, ConfigError, "dist_cfg port is for launcher='slurm' and 'mpi': torchrun chooses"),
+        (
+            "none",
+            {"timeout": "3"},
+            ConfigTypeError,
+            "dist_cfg timeout must be a number of seconds above 0, but got '3'",
+        ),
         ("none", {"timeout": 0}, ConfigTypeError, "above 0, but got 0"),
         ("none", {"init_backend": "deepspeed"}, ConfigError, "init_backend='deepspeed' is not available; leave it out"),
     ],

@@ -84,6 +84,10 @@ class DesyncError(RankError):
     """The ranks of a run hold different weights."""
 
 
+class LocalGroupError(TrainwrightError, RuntimeError):
+    """A question about the processes of this machine, before it was said which they are."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

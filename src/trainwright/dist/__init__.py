@@ -16,11 +16,21 @@ from trainwright.dist.collectives import (
     barrier,
     broadcast,
     broadcast_object_list,
+    gather,
     gather_object,
     sync_random_seed,
 )
-from trainwright.dist.launch import check_launcher, cleanup, group_store, infer_launcher, init_dist
+from trainwright.dist.devices import cast_data_device, get_backend, get_comm_device, get_data_device
+from trainwright.dist.launch import check_launcher, cleanup, group_store, init_dist
+from trainwright.dist.local_group import (
+    get_default_group,
+    get_local_group,
+    get_local_rank,
+    get_local_size,
+    init_local_group,
+)
 from trainwright.dist.own_group import background_group, drop_group, on_group
+from trainwright.dist.params import all_reduce_dict, all_reduce_params
 from trainwright.dist.process import (
     get_dist_info,
     get_rank,
@@ -29,7 +39,7 @@ from trainwright.dist.process import (
     is_main_process,
     master_only,
 )
-from trainwright.dist.results import collect_results, interleave
+from trainwright.dist.results import collect_results, collect_results_cpu, collect_results_gpu, interleave
 from trainwright.dist.shards import (
     gathered,
     gathered_tree,
@@ -42,35 +52,50 @@ from trainwright.dist.shards import (
     own_part,
     whole,
 )
+from trainwright.dist.started import infer_launcher
 from trainwright.dist.together import failing_together, from_main
 
 __all__ = [
     "all_gather",
     "all_gather_object",
     "all_reduce",
+    "all_reduce_dict",
+    "all_reduce_params",
     "background_group",
     "barrier",
     "broadcast",
     "broadcast_object_list",
+    "cast_data_device",
     "check_launcher",
     "cleanup",
     "collect_results",
+    "collect_results_cpu",
+    "collect_results_gpu",
     "data_axis",
     "data_group",
     "data_info",
     "drop_group",
     "failing_together",
     "from_main",
+    "gather",
     "gather_object",
     "gathered",
     "gathered_tree",
+    "get_backend",
+    "get_comm_device",
+    "get_data_device",
+    "get_default_group",
     "get_dist_info",
+    "get_local_group",
+    "get_local_rank",
+    "get_local_size",
     "get_rank",
     "get_world_size",
     "group_store",
     "has_main",
     "infer_launcher",
     "init_dist",
+    "init_local_group",
     "interleave",
     "is_distributed",
     "is_main_process",
@@ -83,8 +108,8 @@ __all__ = [
     "local",
     "master_only",
     "norm_of_each",
-    "own_part",
     "on_group",
+    "own_part",
     "set_data_axis",
     "sync_random_seed",
     "whole",

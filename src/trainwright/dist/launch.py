@@ -15,18 +15,15 @@ from torch.distributed.rendezvous import rendezvous
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.dist.axes import forget_axes
+from trainwright.dist.local_group import forget_local_group
 from trainwright.dist.process import is_distributed
+from trainwright.dist.started import variables_of
 
-LAUNCHERS = ("none", "pytorch")
-_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_SETTINGS = ("backend", "timeout", "init_backend")
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi", "ray")
+_SETTINGS = ("backend", "timeout", "init_backend", "port")
 ATTEMPT = "TRAINWRIGHT_ATTEMPT"  # which start of the ranks this process belongs to, from 1, the same on all nodes
 _is_ours = False
-
-
-def infer_launcher() -> str:
-    """How this process was started: 'pytorch' by torchrun, as its environment variables tell, otherwise 'none'."""
-    return "pytorch" if all(name in os.environ for name in _VARIABLES) else "none"
+_before: dict[str, str | None] = {}  # variables that :func:`init_dist` set, and what they were
 
 
 def check_launcher(launcher: str) -> None:
@@ -34,30 +31,43 @@ def check_launcher(launcher: str) -> None:
     if launcher not in LAUNCHERS:
         raise ConfigError(
             f"launcher {launcher!r} is not available; available: {', '.join(map(repr, LAUNCHERS))}."
-            f"{did_you_mean(launcher, LAUNCHERS)} 'none' trains in one process, 'pytorch' is for torchrun."
+            f"{did_you_mean(launcher, LAUNCHERS)} 'none' trains in one process, 'pytorch' is for torchrun, 'slurm' for "
+            "srun, 'mpi' for mpirun."
         )
 
 
-def init_dist(launcher: str, backend: str | None = None, **settings: Any) -> None:
+def init_dist(launcher: str, backend: str | None = "nccl", init_backend: str = "torch", **kwargs: Any) -> None:
     """Join the process group that `launcher` started processes for; one that exists already is taken as it is.
 
-    'none' starts nothing, 'pytorch' reads the environment of torchrun. `backend` None or 'nccl' is NCCL for CUDA
-    tensors, with gloo for those of the CPU, and gloo alone where there is no CUDA device. `timeout` is in seconds:
-    how long a rank waits for the others before it gives up.
+    'none' starts nothing; 'pytorch' reads the environment of torchrun, 'slurm' that of srun, and 'mpi' that of mpirun;
+    until :func:`cleanup` these are there in torchrun's words. `backend` 'nccl' or None is NCCL for CUDA tensors, with
+    gloo for those of the CPU, and gloo alone where there is no CUDA device. `init_backend` is 'torch'. In `kwargs`:
+    ``timeout`` in seconds, how long a rank waits for the others before it gives up, and ``port`` of rank 0's machine
+    (default MASTER_PORT, or 29500).
     """
     check_launcher(launcher)
-    timeout = _checked(settings)
+    timeout = _checked({"init_backend": init_backend, **kwargs})
     if launcher == "none" or is_distributed():
         return
-    missing = [name for name in _VARIABLES if name not in os.environ]
-    if missing:
+    if launcher == "ray":
         raise ConfigError(
-            f"launcher='pytorch' needs the environment that torchrun sets, and {', '.join(missing)} is missing: start "
-            "with `torchrun --nproc-per-node 2 ...`, or leave the launcher out to train in one process."
+            "launcher='ray' is for a process that Ray started, where its process group exists: use `trainwright train "
+            "... --launcher ray --nproc 2`, or trainwright.runner.on_ray.train_on_ray."
         )
+    if launcher == "pytorch" and kwargs.get("port") is not None:
+        raise ConfigError(
+            "dist_cfg port is for launcher='slurm' and 'mpi': torchrun chooses its own (--master-port). Leave it out."
+        )
+    found = variables_of(launcher, kwargs.get("port"))
     if torch.cuda.is_available():
-        _choose_device(int(os.environ["LOCAL_RANK"]))
-    _join(_backend_here(backend), timeout)
+        _choose_device(int(found["LOCAL_RANK"]), launcher)
+    _before.update({name: os.environ.get(name) for name in found})
+    os.environ.update(found)
+    try:
+        _join(_backend_here(backend), timeout)
+    except BaseException:
+        _put_environment_back()
+        raise
 
 
 def cleanup() -> None:
@@ -65,8 +75,19 @@ def cleanup() -> None:
     global _is_ours
     forget_axes()
     if _is_ours and is_distributed():
+        forget_local_group()
         torch_dist.destroy_process_group()
+    _put_environment_back()
     _is_ours = False
+
+
+def _put_environment_back() -> None:
+    for name, value in _before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _before.clear()
 
 
 def group_store() -> Any:
@@ -85,6 +106,9 @@ def _checked(settings: dict[str, Any]) -> timedelta:
         raise ConfigError(
             f"dist_cfg init_backend={settings['init_backend']!r} is not available; leave it out ('torch')."
         )
+    port = settings.get("port")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 2**16):
+        raise ConfigTypeError(f"dist_cfg port must be a whole number from 1 to 65535, but got {port!r}.")
     timeout = settings.get("timeout")
     if timeout is None:
         return default_pg_timeout
@@ -95,8 +119,10 @@ def _checked(settings: dict[str, Any]) -> timedelta:
     return timedelta(seconds=timeout)
 
 
-def _choose_device(local_rank: int) -> None:
+def _choose_device(local_rank: int, launcher: str) -> None:
     n_devices = torch.cuda.device_count()
+    if launcher != "pytorch" and n_devices == 1:  # srun and mpirun can show each process its own device alone
+        local_rank = 0
     if local_rank >= n_devices:
         raise ConfigError(
             f"LOCAL_RANK is {local_rank}, and this machine has {n_devices} CUDA device(s): each process needs one of "

@@ -26,13 +26,13 @@ def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: st
     "Ranks" are those of the data axis. They hold every world-size-th sample, so the parts are interleaved, and cut to
     `size`: what a sampler added to make the ranks even lies at the end. They travel in slices of about `SLICE_BYTES` a
     rank: packed and unpacked copies of all of them never exist together. `device` 'cpu' gathers through main memory,
-    'gpu' through the device's backend.
+    'gpu' (or 'npu') through the device's backend.
     With `tmpdir` (a folder that all ranks see, 'cpu' only) the parts pass through files instead; these may
     hold tensors and plain data only.
     """
-    if device not in ("cpu", "gpu"):
+    if device not in ("cpu", "gpu", "npu"):
         raise ConfigError(f"collect_results: device must be 'cpu' or 'gpu', got {device!r}")
-    if tmpdir is not None and device == "gpu":
+    if tmpdir is not None and device != "cpu":
         raise ConfigError("collect_results: tmpdir is for device='cpu'; drop tmpdir or set device='cpu'")
     if data_info()[1] == 1:
         return results[:size] if is_main_process() else None
@@ -40,6 +40,16 @@ def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: st
         return None
     parts = _through_group(results, device) if tmpdir is None else _through_files(results, tmpdir)
     return None if parts is None else interleave(parts, size)
+
+
+def collect_results_cpu(result_part: list[T], size: int, tmpdir: str | None = None) -> list[T] | None:
+    """:func:`collect_results` through main memory, or the files of a folder."""
+    return collect_results(result_part, size, "cpu", tmpdir)
+
+
+def collect_results_gpu(result_part: list[T], size: int) -> list[T] | None:
+    """:func:`collect_results` through the device's backend."""
+    return collect_results(result_part, size, "gpu")
 
 
 def interleave(parts: list[list[T]], size: int) -> list[T]:
@@ -50,7 +60,7 @@ def interleave(parts: list[list[T]], size: int) -> list[T]:
 
 def _through_group(results: list[T], device: str) -> list[list[T]] | None:
     backend = str(torch_dist.get_backend())
-    if device == "gpu" or "gloo" in backend or not torch_dist.is_gloo_available():
+    if device != "cpu" or "gloo" in backend or not torch_dist.is_gloo_available():
         return _in_slices(results, data_group())
     axis = data_group()
     ranks = None if axis is None else torch_dist.get_process_group_ranks(axis)
