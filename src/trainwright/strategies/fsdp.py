@@ -146,8 +146,8 @@ class FSDPStrategy(ShardedState, RanksStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         from torch.distributed import fsdp
 
-        ignored = ignored_params(model, self._ignored)
-        units = units_of(model, self._wrap, self._min_params, self._policy, ignored)
+        apart = ignored_params(model, self._ignored)
+        units = units_of(model, self._wrap, self._min_params, self._policy, apart)
         methods = self._forward_methods(model)
         turn_on_activation_checkpointing(model, checkpointed(model, self._checkpointing, units))
         self._initialise(model)
@@ -157,7 +157,7 @@ class FSDPStrategy(ShardedState, RanksStrategy):
         options: dict[str, Any] = {
             "mesh": self._mesh["replicate", "shard"] if self._copies > 1 else self._mesh["shard"],
             "mp_policy": fsdp.MixedPrecisionPolicy(**self._precision),
-            "ignored_params": ignored or None,
+            "ignored_params": ignored_params(model, self._ignored) or None,  # as they are by now
         }
         if self._offloads:
             options["offload_policy"] = fsdp.CPUOffloadPolicy(pin_memory=self.device.type == "cuda")

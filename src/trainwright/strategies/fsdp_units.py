@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from logging import WARNING
 from typing import Any
 
 from torch import nn
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 
 Policy = Callable[..., bool]
@@ -63,13 +66,24 @@ def units(
         wanted |= set(_by_policy(model, policy))
     found: list[nn.Module] = []
     covered = set(ignored)
-    for module in reversed(list(model.modules())):
+    holders = Counter(p for module in model.modules() for p in module._parameters.values() if p is not None)
+    for path, module in reversed(list(model.named_modules())):
         own = [p for p in module.parameters() if p not in covered]
         is_large = min_params is not None and sum(p.numel() for p in own) >= min_params
         if module is not model and own and (module in wanted or is_large) and not _is_list(module):
+            if tied := _tied_outside(module, set(own), holders):
+                print_log(f"{path} is no unit of FSDP: its {tied} is tied to one outside of it", "current", WARNING)
+                continue
             found.append(module)
             covered.update(own)
     return found
+
+
+def _tied_outside(module: nn.Module, own: set[nn.Parameter], holders: Counter[nn.Parameter]) -> str:
+    """The name of a parameter that another module holds too: a unit gathers it for itself alone."""
+    inside = Counter(p for part in module.modules() for p in part._parameters.values() if p is not None)
+    names = [name for name, param in module.named_parameters() if param in own and inside[param] < holders[param]]
+    return names[0] if names else ""
 
 
 def _is_list(module: nn.Module) -> bool:

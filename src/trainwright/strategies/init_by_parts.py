@@ -71,9 +71,10 @@ class InitByParts:
                     self._keep([parted])
                     module._buffers[name] = buffer.clone()  # type: ignore[union-attr]
 
-    def put_outside(self, model: nn.Module) -> dict[nn.Parameter, nn.Parameter]:
-        """Parameters on the meta device in place of those of `model`, and which stands for which. Tied ones stay so."""
+    def put_outside(self, model: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+        """Parameters on the meta device in place of those of `model`, and what was where. Tied ones stay tied."""
         outside: dict[nn.Parameter, nn.Parameter] = {}
+        before: list[tuple[nn.Module, str, nn.Parameter]] = []
         for module in model.modules():
             for name, param in module._parameters.items():
                 if param is not None:
@@ -81,20 +82,20 @@ class InitByParts:
                         meta = torch.empty(param.shape, dtype=param.dtype, device="meta")
                         outside[param] = nn.Parameter(meta, param.requires_grad)
                         vars(outside[param]).update(vars(param))
+                        before.append((module, name, param))
                     module._parameters[name] = outside[param]
-        return {meta: param for param, meta in outside.items()}
+        return before
 
-    def fill(self, model: nn.Module, outside: dict[nn.Parameter, nn.Parameter], device: torch.device) -> None:
-        """Put the numbers into the parameters of `model`, one after the other, as these are divided by now; `outside`
-        is what :meth:`put_outside` gave. All ranks call this."""
+    def fill(self, model: nn.Module, before: list[tuple[nn.Module, str, nn.Parameter]], device: torch.device) -> None:
+        """Put the numbers into the parameters of `model`, one after the other, as these are divided by now; ``before``
+        is what :meth:`put_outside` gave, and is used up. All ranks call this."""
         filled: dict[nn.Parameter, nn.Parameter] = {}
-        origins = list(outside.values())
-        outside.clear()
-        for like in reversed(list(model.parameters())):
-            whole = origins.pop()  # no longer held by anybody, so that its memory is free with it
+        while before:
+            module, name, whole = before.pop()  # no longer held by anybody, so that its memory goes with it
+            like: Any = module._parameters[name]
             numbers = self.take_out(whole)
             own = dist.own_part(numbers, like) if dist.is_sharded(like) else numbers.to(device, copy=True)
-            filled[like] = made = nn.Parameter(own, like.requires_grad)
+            filled[like] = made = nn.Parameter(own, whole.requires_grad)
             vars(made).update(vars(whole))
         for module in model.modules():
             for name, param in module._parameters.items():
