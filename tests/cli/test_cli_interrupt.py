@@ -8,7 +8,7 @@ from trainwright.cli import train
 
 
 def test_an_interrupt_says_how_to_go_on_and_ends_with_130(monkeypatch, capsys):
-    def stopped(options):
+    def stopped(options, launching):
         raise Interrupted("training was stopped\nTo go on:  trainwright train c.py --resume", "iter_7.pth")
 
     monkeypatch.setattr(train, "train_config", stopped)

@@ -18,6 +18,8 @@ from trainwright.config import Config
 
 _OPTIONS = "TRAINWRIGHT_LAUNCH"  # of a rank: the options that it was started with, for the command that goes on
 _RESUMES = "TRAINWRIGHT_RESUMES"  # of a rank: it is started again, and there is a checkpoint to go on from
+_MAY_RESUME = "TRAINWRIGHT_MAY_RESUME"  # of a rank: it is started again, and is to look for a checkpoint itself
+_PROGRAM = "TRAINWRIGHT_PROGRAM"  # of a rank that runs in another program: the one that started it
 _PR_SET_PDEATHSIG = 1
 _STARTED_HERE = ("pytorch", "ray")
 
@@ -75,11 +77,14 @@ def starts_ranks(launcher: str, options: Launching) -> bool:
     return True
 
 
-def start_ranks(launcher: str, options: Launching, cfg: Config) -> int:
-    """Start what was found out to be started, and return its exit code. `cfg` is checked here, once for all ranks."""
+def start_ranks(launcher: str, options: Launching, cfg: Config, rank: Callable[[], Any]) -> int:
+    """Start what was found out to be started, and return its exit code. `cfg` is checked here, once for all ranks.
+
+    Ranks run this command again, or, where the launcher calls functions, `rank`.
+    """
     _check(cfg, launcher)
     if launcher == "ray":
-        return _start_on_ray(options, cfg)
+        return _start_on_ray(options, cfg, rank)
     from trainwright.dist.agent import Launch, launch
     from trainwright.runner.preemption_cfg import PreemptionCfg
 
@@ -102,8 +107,20 @@ def start_ranks(launcher: str, options: Launching, cfg: Config) -> int:
 
 def restarted(cfg: Config) -> None:
     """In a rank that was started again: go on from the newest checkpoint, whatever the first start was asked to do."""
-    if os.environ.get(_RESUMES) == "1":
+    resumes = os.environ.get(_RESUMES) == "1"
+    if os.environ.get(_MAY_RESUME) == "1":
+        from trainwright.checkpoint import CheckpointManager
+
+        resumes = bool(CheckpointManager(cfg.work_dir).candidates())
+    if resumes:
         cfg.resume, cfg.load_from = True, None
+
+
+def command_name() -> str:
+    """The path of this command, for one that goes on."""
+    path = os.environ.get(_PROGRAM, sys.argv[0])
+    path = os.path.relpath(path) if os.sep in path else path
+    return "trainwright" if path.endswith("__main__.py") else path
 
 
 def launch_words() -> list[str]:
@@ -249,5 +266,27 @@ def _say(text: str) -> None:
     typer.secho(text, err=True, fg="red" if text.startswith("rank") else None)
 
 
-def _start_on_ray(options: Launching, cfg: Config) -> int:
-    raise NotImplementedError(options, cfg)
+def _start_on_ray(options: Launching, cfg: Config, rank: Callable[[], Any]) -> int:
+    for name in ("--nnodes", "--node-rank", "--rdzv-endpoint"):
+        if name in options.given():
+            raise ConfigError(f"{name} is for --launcher pytorch: with ray the cluster says where processes run.")
+    from trainwright.runner.on_ray import train_on_ray
+
+    text = str(options.nproc)
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"--nproc must be a number above 0 with --launcher ray, but got {text!r}.")
+    first = {**_before_start(cfg, options, _restarts(options))(1), _PROGRAM: sys.argv[0]}
+
+    def run(resumes: bool) -> None:
+        os.environ.update(first)
+        os.environ[_MAY_RESUME] = str(int(resumes))
+        rank()
+
+    train_on_ray(
+        run,
+        num_workers=int(text),
+        max_restarts=_restarts(options),
+        dist_cfg=(cfg.get("env_cfg") or {}).get("dist_cfg"),
+        storage_path=os.path.join(os.path.abspath(cfg.work_dir), "ray"),
+    )
+    return 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import typer
 
 from trainwright.base.errors import ConfigError, Interrupted, MissingExtraError
 from trainwright.cli.arguments import AUTO
-from trainwright.cli.launching import Launching, launch_words, restarted, start_ranks, starts_ranks
+from trainwright.cli.launching import Launching, command_name, launch_words, restarted, start_ranks, starts_ranks
 from trainwright.cli.settings import load
 from trainwright.config import Config
 
@@ -40,7 +40,17 @@ def train_config(options: TrainOptions, launching: Launching | None = None) -> i
     cfg = _configured(options)
     launching = launching or Launching()
     if starts_ranks(options.launcher, launching):
-        return start_ranks(options.launcher, launching, cfg)
+        return start_ranks(options.launcher, launching, cfg, partial(_train_rank, options))
+    _train_here(cfg, options)
+    return 0
+
+
+def _train_rank(options: TrainOptions) -> None:
+    """In a process that calls this, since it was not started by a command line."""
+    _train_here(_configured(options), options)
+
+
+def _train_here(cfg: Config, options: TrainOptions) -> None:
     restarted(cfg)
     from trainwright.registry import RUNNERS
     from trainwright.runner import Runner
@@ -48,7 +58,6 @@ def train_config(options: TrainOptions, launching: Launching | None = None) -> i
 
     with program((cfg.get("env_cfg") or {}).get("preemption")):
         _train(cfg, options, RUNNERS, Runner)
-    return 0
 
 
 def _train(cfg: Config, options: TrainOptions, runners: Any, usual: Any) -> None:
@@ -147,8 +156,7 @@ def _draw(runner: Any) -> Path | None:
 
 
 def _resume_command(options: TrainOptions, work_dir: str, extra: str | None = None) -> str:
-    program = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
-    words = ["trainwright" if program.endswith("__main__.py") else program, "train", options.config]
+    words = [command_name(), "train", options.config]
     words += ["--work-dir", os.path.relpath(work_dir), "--resume"]
     words += ["--amp"] * options.amp + ["--auto-scale-lr"] * options.auto_scale_lr
     words += ["--profile-hooks"] * options.profile_hooks + ["--trust-checkpoint"] * options.trusted

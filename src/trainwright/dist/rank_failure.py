@@ -28,21 +28,27 @@ _MISTAKES = (BuildError, ConfigError, HookError, MissingExtraError, RegistryErro
 _INTERRUPTED = 130
 
 
-def tell(error: BaseException) -> bool:
-    """Write down what this rank failed of, where the agent that started it reads it; False if there is none."""
-    path = os.environ.get(_FILE)
-    if not path:
-        return False
+def facts_of(error: BaseException) -> dict[str, Any]:
+    """What whoever started this rank has to know of its failure."""
     trace = "".join(traceback.format_exception(error))
     shown = f"error: {error}" if isinstance(error, TrainwrightError) and not _wants_traces() else trace
     notes = getattr(error, "__notes__", []) if shown is not trace else []
-    own = {
+    return {
         "text": "\n".join([shown.rstrip("\n"), *notes]),
         "line": f"{type(error).__name__}: {error}".partition("\n")[0],
         "time": time.time(),
         "is_consequence": isinstance(error, RankError),
         "is_mistake": isinstance(error, _MISTAKES),
     }
+
+
+def tell(error: BaseException) -> bool:
+    """Write down what this rank failed of, where the agent that started it reads it; False if there is none."""
+    path = os.environ.get(_FILE)
+    if not path:
+        return False
+    own = facts_of(error)
+    trace = "".join(traceback.format_exception(error))
     extra = {"py_callstack": trace, "timestamp": str(int(time.time()))}
     content = {"message": {"message": own["line"], "extraInfo": extra}, _OWN: own}
     try:

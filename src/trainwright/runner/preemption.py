@@ -30,6 +30,7 @@ SAYS_EVERY_S = 30.0
 _THIRD = "{} is the third signal"
 _listening: list[Preemption] = []
 _programs: list[PreemptionCfg] = []
+_trainings: list[Preemption] = []
 
 
 class Preemption:
@@ -257,6 +258,7 @@ def preemptible(runner: Any) -> Iterator[None]:
     if runner.rank == 0 and os.path.exists(own.marker):
         os.unlink(own.marker)  # whoever read it has started this run
     _warn_of_agent(runner, own.cfg)
+    _trainings.append(own)
     try:
         with own.listening():
             try:
@@ -265,9 +267,21 @@ def preemptible(runner: Any) -> Iterator[None]:
                 own.end(stopped)
                 raise
     finally:
+        _trainings.remove(own)
         for hook in runner.hooks:
             if isinstance(hook, StopAgreement):
                 hook.end()
+
+
+def ask_to_stop(reason: str, requeues: bool) -> bool:
+    """From any thread: ask the trainings of this process to stop, as SIGTERM does where they are to be started again,
+    and Ctrl-C where not. Returns whether there was one to ask."""
+    for own in _trainings:
+        if requeues:
+            own._ask(reason)
+        else:
+            own.runner.ctx.stop.wish(reason)
+    return bool(_trainings)
 
 
 def _warn_of_agent(runner: Any, cfg: PreemptionCfg) -> None:
