@@ -19,9 +19,7 @@ ADAM = {"type": "AdamW", "lr": 0.01}
 SIZE, BATCH = 48, 12
 
 
-def run(
-    folder: Path, strategy: dict[str, Any] | None, n_iters: int, deterministic: bool = False, **changes: Any
-) -> Any:
+def run(folder: Path, strategy: dict[str, Any] | None, n_iters: int, **changes: Any) -> Any:
     n_ranks = torch.distributed.get_world_size()
     recorder = SampleRecorder()
     runner = train_toy(
@@ -30,9 +28,9 @@ def run(
         train_cfg={"by_epoch": False, "max_iters": n_iters, "val_interval": 10_000},
         optim_wrapper={"optimizer": ADAM, "clip_grad": {"max_norm": 0.5}},
         param_scheduler={"type": "CosineAnnealingLR", "by_epoch": False, "end": 200},
-        default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 50, "by_epoch": False}},
+        default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 25, "by_epoch": False}},
         custom_hooks=[recorder],
-        randomness={"seed": 2, "deterministic": deterministic},
+        randomness={"seed": 2},
         **({"strategy": strategy} if n_ranks > 1 else {}),
         **changes,
     )
@@ -63,26 +61,23 @@ def test_two_hundred_iterations_are_those_of_one_process(tmp_path: Path, name: s
     assert furthest(ranks[0], single[0]) <= 1e-6
 
 
-def test_four_then_two_then_one_then_four_processes_go_on_as_one(tmp_path: Path) -> None:
-    moved(tmp_path, "DDP")
+LONG = pytest.mark.conformance
 
 
-@pytest.mark.conformance
-def test_the_same_in_parts(tmp_path: Path) -> None:
-    moved(tmp_path, "FSDP")
-
-
-def moved(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "n_each"), [("DDP", 6), pytest.param("DDP", 50, marks=LONG), pytest.param("FSDP", 50, marks=LONG)]
+)
+def test_four_then_two_then_one_then_four_processes_go_on_as_one(tmp_path: Path, name: str, n_each: int) -> None:
     """The same samples in the same order, and losses to 1e-5."""
-    whole = of_all(in_ranks(1, run, folder / "whole", None, 200))
+    whole = of_all(in_ranks(1, run, tmp_path / "whole", None, 4 * n_each))
     losses: list[float] = []
     batches: list[list[float]] = []
     resume: dict[str, Any] = {}
     for part, n_ranks in enumerate((4, 2, 1, 4), 1):
-        at = folder / str(part)
-        done = of_all(in_ranks(n_ranks, lambda: run(at, STRATEGIES[name], 50 * part, **resume)))  # noqa: B023
-        losses, batches = losses + done[0][-50:], batches + done[1]
-        resume = {"load_from": str(saved_at(at, f"iter_{50 * part}")), "resume": True}
+        at = tmp_path / str(part)
+        done = of_all(in_ranks(n_ranks, lambda: run(at, STRATEGIES[name], n_each * part, **resume)))  # noqa: B023
+        losses, batches = losses + done[0][-n_each:], batches + done[1]
+        resume = {"load_from": str(saved_at(at, f"iter_{n_each * part}")), "resume": True}
     assert batches == whole[1]
     assert furthest(losses, whole[0]) <= 1e-5
 
@@ -99,6 +94,6 @@ def resumed(folder: Path, strategy: dict[str, Any]) -> list[str]:
         folder,
         strategy=strategy,
         randomness={"seed": 1, "deterministic": True},
-        train_cfg={"by_epoch": True, "max_epochs": 20},
+        train_cfg={"by_epoch": True, "max_epochs": 6},
         optim_wrapper={"optimizer": ADAM, "accumulative_counts": 3},
     )

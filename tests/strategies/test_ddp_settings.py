@@ -335,7 +335,8 @@ def run_forms(folder: Path, batch_size: int, strategy: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("strategy", ["DDPStrategy", pytest.param("FSDPStrategy", marks=pytest.mark.conformance)])
+@pytest.mark.conformance
+@pytest.mark.parametrize("strategy", ["DDPStrategy", "FSDPStrategy"])
 def test_compile_checkpointing_and_scaled_rates_are_as_in_one_process(tmp_path: Path, strategy: str) -> None:
     (single,) = in_ranks(1, run_forms, tmp_path / "single", 8, {"type": strategy})
     first, second = in_ranks(2, run_forms, tmp_path / "ranks", 4, {"type": strategy})

@@ -50,8 +50,12 @@ def resumed_inside(folder: Path, strategy: dict[str, Any], layout: str) -> list[
     )
 
 
+LONG = pytest.mark.conformance
+BOTH = [pytest.param(name, marks=() if name in ("DDP", "FSDP") else LONG) for name in STRATEGIES]
+
+
 @pytest.mark.parametrize("layout", ["file", "folder"])
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", BOTH)
 def test_a_window_goes_on_bit_for_bit(tmp_path: Path, name: str, layout: str) -> None:
     assert in_ranks(2, resumed_inside, tmp_path, STRATEGIES[name], layout) == [[], []]
     tree = read_checkpoint(saved_at(tmp_path / "whole", "iter_4"))
@@ -78,7 +82,7 @@ def of_so_many(folder: Path, batch_size: int, strategy: dict[str, Any] | None, *
 
 
 @pytest.mark.parametrize("name", ["DDP", "FSDP"])
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 4)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=LONG), pytest.param(2, 4, marks=LONG)])
 def test_a_window_goes_on_with_another_number_of_ranks(tmp_path: Path, name: str, before: int, after: int) -> None:
     def run(n_ranks: int, folder: str, **resume: Any) -> Any:
         strategy = STRATEGIES[name] if n_ranks > 1 else None

@@ -75,7 +75,11 @@ def rest_of_run(folder: Path, kind: dict[str, Any], seed: int | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "layout"), [("single", "file"), ("ddp", "file"), ("ddp", "folder"), ("fsdp", "file"), ("fsdp", "folder")]
+    ("name", "layout"),
+    [
+        *(("single", "file"), ("ddp", "file"), ("fsdp", "folder")),
+        *(pytest.param(*case, marks=pytest.mark.conformance) for case in (("ddp", "folder"), ("fsdp", "file"))),
+    ],
 )
 def test_it_goes_on_bit_for_bit_in_another_process(tmp_path: Path, name: str, layout: str) -> None:
     n_ranks = 1 if name == "single" else 2
