@@ -21,6 +21,7 @@ from trainwright.base.logs import MMLogger
 from trainwright.base.optional import require
 from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config
+from trainwright.config.imports import import_custom
 from trainwright.dist.launch import ATTEMPT
 from trainwright.dist.rank_failure import facts_of
 from trainwright.runner import check
@@ -101,6 +102,7 @@ def _of_config(
     work_dir = os.path.abspath(str(config.get("work_dir") or "work_dirs"))
 
     def train(resumes: bool) -> None:
+        import_custom(config)
         config.work_dir = work_dir
         if resumes and CheckpointManager(work_dir).candidates():
             config.resume, config.load_from = True, None
