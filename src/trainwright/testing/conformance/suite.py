@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
-from trainwright.testing.conformance import (  # noqa: F401 - each registers its behaviours, in this order
+from trainwright.testing.conformance import (  # noqa: F401 - each registers its behaviours
     data,
     direct,
     ending,
@@ -18,9 +18,12 @@ from trainwright.testing.conformance import (  # noqa: F401 - each registers its
     saving,
     starting,
     steps,
-)  # isort: skip
+)
 from trainwright.testing.conformance.behaviour import BEHAVIOURS, Behaviour
 from trainwright.testing.conformance.subject import Subject
+
+# The order in which they are asked for and shown.
+PARTS = ("steps", "starting", "data", "evaluating", "logs", "saving", "resuming", "ending", "guarding", "direct")
 
 
 class UnexpectedPassError(AssertionError):
@@ -32,7 +35,7 @@ def chosen(pattern: str = "*", quick: bool | None = None) -> list[Behaviour]:
     found = [one for one in BEHAVIOURS.values() if fnmatch(one.name, pattern) and quick in (None, one.quick)]
     if not found:
         raise ConfigError(f"no behaviour is named {pattern!r}.{did_you_mean(pattern, BEHAVIOURS)}")
-    return found
+    return sorted(found, key=lambda one: PARTS.index(one.subject_matter) if one.subject_matter in PARTS else len(PARTS))
 
 
 def checked_gaps(gaps: Mapping[str, str]) -> dict[str, str]:
