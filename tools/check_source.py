@@ -71,6 +71,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ),
     ("src/trainwright/dist/together.py", "os._exit"): "nothing else ends a process that a collective holds",
     ("src/trainwright/runner/preemption.py", "os._exit"): "a deadline holds whatever the process is doing",
+    ("src/trainwright/runner/watchdog.py", "os._exit"): "the main thread of a run that hangs does not come back",
     ("src/trainwright/data/workers.py", "os._exit"): "as torch ends a worker that its loader has told to end",
     ("src/trainwright/testing/", "os._exit"): "a forked rank must not run the exit handlers of its parent",
 }

@@ -170,8 +170,8 @@ def test_epochs_of_other_lengths_on_other_ranks_are_refused(tmp_path: Path) -> N
 # -- the parts -----------------------------------------------------------------------------------------------------
 def beat(rank: int, number: int = 4, pending: str = "", group: str = "the default group") -> dict[str, Any]:
     return {
-        "rank": rank, "phase": "training", "where": "backward", "epoch": 0, "iter": 7, "for_s": 3.0, "at": "a.py:1 in f",
-        "pending": pending, "newest": {group: number},
+        "rank": rank, "phase": "training", "where": "backward", "epoch": 0, "iter": 7, "for_s": 3.0,
+        "at": "a.py:1 in f", "pending": pending, "newest": {group: number},
     }  # fmt: skip
 
 

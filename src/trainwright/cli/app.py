@@ -206,6 +206,28 @@ def verify(
     raise typer.Exit(verify_config(config, iters, at, workers or [], cfg_options or [], as_json))
 
 
+@app.command("dry-run")
+def try_dry(
+    config: ConfigPath,
+    world_size: Annotated[int, typer.Option(metavar="N", help="How many ranks there would be.")] = 1,
+    strategy: Annotated[
+        str | None, typer.Option(help="single, ddp, fsdp, hsdp, tp or a class, in place of the config's.")
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SHAPE", help="As in inputs=3x224x224 or label=:int64; no data is read then. Repeatable."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    cfg_options: CfgOptions = None,
+) -> None:
+    """Memory, checkpoint size and messages of a training step of CONFIG on N ranks, found out on one CPU."""
+    from trainwright.cli.dry_run import run_dry
+
+    raise typer.Exit(run_dry(config, world_size, strategy, input_shape or [], as_json, cfg_options or []))
+
+
 @app.command("sync")
 def sync_run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A work folder (its newest run), or one log folder.")],

@@ -99,8 +99,8 @@ def _of_gone(gone: list[int]) -> str:
     ranks = f"rank {gone[0]} is" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))} are"
     return (
         f"{ranks} gone, and this one could not go on without it: the process ended without a word, by a signal "
-        "(SIGKILL when memory runs out, SIGABRT when ranks call a collective with other shapes) or by os._exit. Whoever started "
-        "it has its exit code"
+        "(SIGKILL when memory runs out, SIGABRT when ranks call a collective with other shapes) or by os._exit. "
+        "Whoever started it has its exit code"
     )
 
 

@@ -202,8 +202,8 @@ def _agree_on_length(runner: Any) -> None:
         by_rank = ", ".join(f"{length} on rank {rank}" for rank, length in enumerate(lengths))
         raise ConfigError(
             f"the training loader has not the same number of batches on all ranks ({by_rank}): those with more would "
-            "wait for the others at the end of the epoch. A sampler must give each rank as many samples, as DefaultSampler "
-            "does; or set train_cfg.limit_batches to the smallest number."
+            "wait for the others at the end of the epoch. A sampler must give each rank as many samples, as "
+            "DefaultSampler does; or set train_cfg.limit_batches to the smallest number."
         )
 
 

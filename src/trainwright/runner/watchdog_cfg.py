@@ -15,10 +15,10 @@ ACTIONS = ("abort", "report", "off")
 class WatchdogCfg:
     """``env_cfg=dict(watchdog=dict(...))``: when a run of several processes counts as hanging, and what is done then.
 
-    `timeout_s`: for so long no iteration, of training or of an evaluation, has ended. `first_timeout_s`: the same before
-    the first one of a ``train()``, ``val()`` or ``test()`` has ended, which may compile. What takes longer in good
-    health, as a large save does, or a metric that one rank computes alone, needs a larger number. `action`: 'abort' writes
-    a report and ends the process with exit code 70, 'report' writes it and goes on, 'off' does not look.
+    `timeout_s`: for so long no iteration, of training or of an evaluation, has ended. `first_timeout_s`: the same
+    before the first one of a ``train()``, ``val()`` or ``test()`` has ended, which may compile. What takes longer in
+    good health, as a large save does, or a metric that one rank computes alone, needs a larger number. `action`:
+    'abort' writes a report and ends the process with exit code 70, 'report' writes it and goes on, 'off' does not look.
     """
 
     timeout_s: float = 600.0
@@ -41,7 +41,6 @@ class WatchdogCfg:
             if not value > 0:
                 raise ConfigError(f"watchdog {name} must be above 0 seconds, but got {value!r}.")
         if made.action not in ACTIONS:
-            raise ConfigError(
-                f"watchdog action={made.action!r} is none of {', '.join(ACTIONS)}.{did_you_mean(str(made.action), ACTIONS)}"
-            )
+            hint = did_you_mean(str(made.action), ACTIONS)
+            raise ConfigError(f"watchdog action={made.action!r} is none of {', '.join(ACTIONS)}.{hint}")
         return made
