@@ -47,9 +47,22 @@ def _seen_on_a_rank(tensor_size: int, folder: str) -> dict[str, Any]:
         "loss": meter.means(),
         "accuracy": accuracy.evaluate(10),
         "process": dist.get_dist_info(),
+        "streams": [dist.item_of_rank(list(items), size, any_will_do) for items, size, any_will_do in STREAMS],
+        "is_same": [dist.is_same_layout(4, 2), dist.is_same_layout(4, None), dist.is_same_layout(2, 2)],
     }
     dist.set_data_axis(None)
     return {**found, "after": dist.data_info()}
+
+
+# What ranks saved, how many of them had different samples, and whether another rank's will do.
+STREAMS = [
+    ("abcd", 2, False),
+    ("ab", None, False),
+    ("abcd", None, False),
+    ("a", 1, False),
+    ("a", 1, True),
+    ("", None, True),
+]
 
 
 def _scores(sample: int) -> torch.Tensor:
@@ -64,6 +77,9 @@ def test_ranks_of_a_tensor_group_share_their_samples(tmp_path):
         assert one["samples"] == list(range(data_rank, 10, 2))
         assert one["stream"] == [data_rank, data_rank + 2, data_rank + 4]
         assert (one["per_step"], one["cut"]) == (4, 8)
+        own = ["a", "b"][data_rank]
+        assert one["streams"] == ["abcd"[rank], own, own, "a" if data_rank == 0 else None, "a", None]
+        assert one["is_same"] == [True, False, False]
         assert one["loss"] == {"loss": pytest.approx(2 / 3)}
         assert one["accuracy"] == {"accuracy/top1": 70.0}
         assert (one["process"], one["after"]) == ((rank, 4), (rank, 4))

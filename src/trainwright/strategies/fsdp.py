@@ -99,6 +99,11 @@ class FSDPStrategy(ShardedState, RanksStrategy):
         self.layout = settings.layout_of(state_dict_cfg)
         self._parts = settings.init_by_parts(init_on, skip_init_weights)
         self._tensor = TensorGroups(tensor_parallel)
+        if self._tensor.size > 1 and self._ignored:
+            raise ConfigError(
+                f"FSDPStrategy ignored={self._ignored!r} cannot be had with tensor_parallel, which replaces the "
+                "parameters that would stay whole: leave one of the two out."
+            )
         super().__init__(**kwargs)
         for text in told:
             self.logger.warning(text)
