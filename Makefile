@@ -7,10 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
+RAY := .venv-ray
+RAY_STAMP := $(RAY)/.installed
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed
+DEEPSPEED := .venv-deepspeed
+DEEPSPEED_STAMP := $(DEEPSPEED)/.installed
+COLOSSALAI := .venv-colossalai
+COLOSSALAI_STAMP := $(COLOSSALAI)/.installed
 
-.PHONY: venv demo test conformance lint format bench peers faults trackers clean
+.PHONY: venv demo test conformance lint format bench peers faults trackers deepspeed colossalai ray elastic clean
 
 venv: $(STAMP)
 
@@ -34,7 +40,7 @@ lint: venv
 # Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too. The
 # long runs with several ranks are `make conformance`, those that need a package of their own have a target of their own.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not ray"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray"
 
 # The whole conformance suite, and what else is long and takes several ranks. $(CONFORMANCE) narrows it: a path, or -k.
 conformance: venv
@@ -49,6 +55,19 @@ $(PEERS_STAMP): pyproject.toml constraints.txt
 peers: $(PEERS_STAMP)
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -m peer
 
+$(RAY_STAMP): pyproject.toml constraints.txt
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	touch $@
+
+# The tests that train in ranks that Ray starts, on this machine alone, in an environment that has Ray.
+ray: $(RAY_STAMP)
+	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest -m ray tests/runner
+
+# Launched trainings one of whose ranks is killed, on one host and (as root) on two: a table in Markdown.
+elastic: venv
+	$(BIN)/python tests/elastic/long_run.py
+
 $(TRACKERS_STAMP): pyproject.toml constraints.txt
 	test -x $(TRACKERS)/bin/python || $(PYTHON) -m venv $(TRACKERS)
 	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,trackers]'
@@ -57,6 +76,28 @@ $(TRACKERS_STAMP): pyproject.toml constraints.txt
 # The tests that run the trackers' own packages, in an environment that has them. Nothing of it needs a network.
 trackers: $(TRACKERS_STAMP)
 	OMP_NUM_THREADS=1 $(TRACKERS)/bin/python -m pytest -m tracker -n $(WORKERS) tests/visualization
+
+$(DEEPSPEED_STAMP): pyproject.toml constraints.txt
+	test -x $(DEEPSPEED)/bin/python || $(PYTHON) -m venv $(DEEPSPEED)
+	$(DEEPSPEED)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' einops hjson msgpack ninja py-cpuinfo setuptools wheel
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(DEEPSPEED)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deepspeed]'
+	touch $@
+
+# The tests that train in DeepSpeed's engine, on the CPU with gloo, in an environment that has it. It compiles nothing.
+deepspeed: $(DEEPSPEED_STAMP)
+	OMP_NUM_THREADS=1 $(DEEPSPEED)/bin/python -m pytest -m deepspeed -n $(WORKERS) tests/strategies tests/checkpoint
+
+# The package asks for an older torch, and is installed without what it asks for; the rest is what its Booster imports.
+$(COLOSSALAI_STAMP): pyproject.toml constraints.txt
+	test -x $(COLOSSALAI)/bin/python || $(PYTHON) -m venv $(COLOSSALAI)
+	$(COLOSSALAI)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' setuptools wheel packaging ninja
+	$(COLOSSALAI)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps 'colossalai==0.5.0'
+	$(COLOSSALAI)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt peft contexttimer rpyc psutil einops click fabric galore_torch diffusers 'transformers==4.51.3' pydantic protobuf
+	touch $@
+
+# The tests that train by ColossalAI's booster, on the CPU with gloo.
+colossalai: $(COLOSSALAI_STAMP)
+	OMP_NUM_THREADS=1 $(COLOSSALAI)/bin/python -m pytest -m colossalai tests/strategies
 
 format: venv
 	$(BIN)/ruff check --fix .

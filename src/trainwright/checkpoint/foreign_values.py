@@ -280,6 +280,10 @@ _DICTS = (
 )
 _CONFIGS = ("mmengine.config.config.Config", "mmcv.utils.config.Config")
 _NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
+_DEEPSPEED = (
+    *("deepspeed.runtime.fp16.loss_scaler.LossScaler", "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler"),
+    "deepspeed.utils.tensor_fragment.fragment_address",
+)
 _PATHS = tuple(f"pathlib.{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows", "", "Pure")) + tuple(
     f"pathlib._local.{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows")
 )
@@ -308,7 +312,8 @@ _MAKERS: dict[str, Callable[[Values, Call], Any]] = {
     **dict.fromkeys(_HISTORIES, _history),
     **dict.fromkeys(_DICTS, lambda values, call: values.pairs(call)),
     **dict.fromkeys(_CONFIGS, _config),
-    **dict.fromkeys(_NAMESPACES, _namespace),
+    **dict.fromkeys((*_NAMESPACES, *_DEEPSPEED), _namespace),
+    "deepspeed.runtime.zero.config.ZeroStageEnum": _first,
     **dict.fromkeys(_PATHS, _text_of_path),
     "numpy.dtype": _dtype,
     **{f"{room}.multiarray._reconstruct": _array for room in _NUMPY},
@@ -324,6 +329,7 @@ _SHOWN = {
     **dict.fromkeys((name for name in _DICTS if name != "builtins.dict"), "ConfigDict"),
     **dict.fromkeys(_CONFIGS, "Config"),
     **dict.fromkeys(_NAMESPACES, "Namespace"),
+    **dict.fromkeys(_DEEPSPEED, "DeepSpeed object"),
     **dict.fromkeys(_PATHS, "path"),
     **{f"{room}.multiarray._reconstruct": "NumPy array" for room in _NUMPY},
     **{f"{room}.numeric._frombuffer": "NumPy array" for room in _NUMPY},

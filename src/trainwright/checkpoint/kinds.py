@@ -13,12 +13,14 @@ import torch
 from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import manifest
 from trainwright.checkpoint.dcp import is_dcp, read_dcp
+from trainwright.checkpoint.deepspeed import is_deepspeed, read_deepspeed
 from trainwright.checkpoint.folder import check_folder, read_folder
 from trainwright.checkpoint.format import MapLocation, check_file, read_file
 from trainwright.io import is_url
 
 STEP_FOLDER = "step folder"
 DCP = "torch.distributed.checkpoint folder"
+DEEPSPEED = "DeepSpeed folder"
 SAFETENSORS = "safetensors"
 _MAX_HEAD = 100_000_000  # what the format allows for its table
 
@@ -36,6 +38,8 @@ def read_checkpoint(
         return read_folder(path, map_location)
     if layout == DCP:
         return read_dcp(path, map_location)
+    if layout == DEEPSPEED:
+        return read_deepspeed(Path(path), map_location)
     if layout == SAFETENSORS:
         return _read_safetensors(os.fspath(path), map_location)
     return read_file(path, map_location, trusted)
@@ -48,19 +52,21 @@ def check_checkpoint(path: str | os.PathLike[str]) -> None:
         check_folder(path, sums=False)
     elif layout == SAFETENSORS:
         _read_safetensors(os.fspath(path), "cpu", with_tensors=False)
-    elif layout != DCP:
+    elif layout not in (DCP, DEEPSPEED):
         check_file(os.fspath(path))
 
 
 def layout_of(path: str | os.PathLike[str]) -> str:
-    """:data:`STEP_FOLDER`, :data:`DCP`, :data:`SAFETENSORS`, or "" for what may be a torch file."""
+    """:data:`STEP_FOLDER`, :data:`DCP`, :data:`DEEPSPEED`, :data:`SAFETENSORS`, or "" for what may be a torch file."""
     text = os.fspath(path)
     if is_url(text):
         return ""
     file = Path(text)
     if file.is_dir():
         is_step = (file / manifest.NAME).is_file() or any(file.glob("tensors-*.safetensors"))  # or what is left of one
-        return STEP_FOLDER if is_step else DCP if is_dcp(file) else ""
+        if is_step or is_dcp(file):
+            return STEP_FOLDER if is_step else DCP
+        return DEEPSPEED if is_deepspeed(file) else ""
     if not file.is_file():
         return ""
     with open(file, "rb") as stream:

@@ -9,6 +9,7 @@ from trainwright.model.averaged_model import (
 from trainwright.model.base_model import BaseModel
 from trainwright.model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
 from trainwright.model.data_preprocessor import BaseDataPreprocessor, ImgDataPreprocessor
+from trainwright.model.engine_wrapper import MMDeepSpeedEngineWrapper
 from trainwright.model.init_record import update_init_info
 from trainwright.model.norms import convert_sync_batchnorm, revert_sync_batchnorm
 from trainwright.model.separate_wrapper import MMSeparateDistributedDataParallel
@@ -49,6 +50,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "ImgDataPreprocessor",
     "KaimingInit",
+    "MMDeepSpeedEngineWrapper",
     "MMDistributedDataParallel",
     "MMSeparateDistributedDataParallel",
     "ModuleDict",

@@ -5,6 +5,7 @@ from typing import Any
 from trainwright.optim.amp import AmpOptimWrapper
 from trainwright.optim.apex import ApexOptimWrapper
 from trainwright.optim.constructor import DefaultOptimWrapperConstructor, build_optim_wrapper
+from trainwright.optim.deepspeed import DeepSpeedOptimWrapper
 from trainwright.optim.forms import choose_form
 from trainwright.optim.layer_decay import LearningRateDecayOptimWrapperConstructor
 from trainwright.optim.optimizers import OTHER_OPTIMIZERS, TORCH_OPTIMIZERS
@@ -63,6 +64,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingMomentum",
     "CosineAnnealingParamScheduler",
+    "DeepSpeedOptimWrapper",
     "DefaultOptimWrapperConstructor",
     "LRSchedulerMixin",
     "LearningRateDecayOptimWrapperConstructor",

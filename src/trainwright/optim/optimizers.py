@@ -21,6 +21,9 @@ _OTHERS = {  # module -> (pip's name for its package, its classes)
     "lion_pytorch": ("lion-pytorch", "Lion"),
     "dadaptation": ("dadaptation", "DAdaptAdaGrad DAdaptAdam DAdaptSGD"),
     "transformers": ("transformers", "Adafactor"),
+    "deepspeed.ops.adam": ("deepspeed", "DeepSpeedCPUAdam FusedAdam"),
+    "deepspeed.ops.lamb": ("deepspeed", "FusedLamb"),
+    "deepspeed.runtime.fp16.onebit": ("deepspeed", "OnebitAdam OnebitLamb ZeroOneAdam"),
     "bitsandbytes.optim": (
         "bitsandbytes",
         "Adagrad Adagrad8bit Adagrad32bit Adam Adam8bit Adam32bit PagedAdam PagedAdam8bit PagedAdam32bit AdamW "

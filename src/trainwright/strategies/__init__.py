@@ -2,6 +2,11 @@
 
 from trainwright.dist import check_launcher
 from trainwright.strategies.base import BaseStrategy
+from trainwright.strategies.colossalai import (
+    ColossalAIModelWrapper,
+    ColossalAIOptimWrapper,
+    ColossalAIStrategy,
+)
 from trainwright.strategies.ddp import DDPStrategy
 from trainwright.strategies.deepspeed import DeepSpeedStrategy
 from trainwright.strategies.environment import Environment, Randomness
@@ -12,6 +17,9 @@ from trainwright.strategies.tensor_parallel import TensorParallelStrategy, paral
 
 __all__ = [
     "BaseStrategy",
+    "ColossalAIModelWrapper",
+    "ColossalAIOptimWrapper",
+    "ColossalAIStrategy",
     "DDPStrategy",
     "DeepSpeedStrategy",
     "Environment",
