@@ -178,7 +178,9 @@ def placed(folder: Path) -> dict[str, Any]:
         found["placements"] = {name: str(param.placements) for name, param in model.named_parameters()}
         found["trained"] = [name for name, param in model.named_parameters() if param.requires_grad]
         found["seen"] = (type(model.norm).__name__, dist.is_sharded(model.norm.weight), model.again is model.norm)
+    ignoring = {**_both(2), "ignored": ["second"]}
     for size, strategy in (
+        ("ignored", ignoring),
         ("group", _alone(size=1)),
         ("all", _both(2)),
         ("none", _both(None)),
@@ -216,6 +218,7 @@ def test_weights_are_of_one_kind_and_sizes_are_checked(tmp_path: Path) -> None:
         assert "makes 2 groups of these 2 ranks" in found["group"]
         assert "FSDPStrategy', tensor_parallel=dict(size=1" in found["group"]
         assert "makes one group of all ranks" in found["all"]
+        assert "ignored=['second'] cannot be had with tensor_parallel" in found["ignored"]
         assert "tensor_parallel lacks size" in found["none"]
         assert "tensor_parallel has no setting 'siz'; it takes size" in found["word"]
 
