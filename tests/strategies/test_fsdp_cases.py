@@ -19,7 +19,6 @@ from trainwright.runner import Runner
 from trainwright.testing.rank_runs import ADAM, close, in_ranks, logged, saved_at
 from trainwright.testing.toys import CLASSES, DIM, toy_config, toy_loader
 
-FOUR = 4
 HYBRID = {"type": "FSDPStrategy", "wrap": ["blocks.*"], "replicate": 2}
 
 
@@ -104,13 +103,22 @@ def run_case(folder: Path, name: str) -> Any:
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")  # of torch, of what it compiles
     size = 24 // dist.get_world_size()
     strategy = None if dist.get_world_size() == 1 else {"type": "FSDPStrategy", **settings}
+    if (
+        name == "wrapper" and dist.get_world_size() > 1
+    ):  # where MMEngine's configs have it, with a launcher that says that there are several
+        strategy, changes = None, {"model_wrapper_cfg": settings["model_wrapper"], "launcher": "pytorch"}
     changes = {**changes, "train_dataloader": toy_loader(48, size // 2 if name == "accumulate" else size)}
     runner, losses = run(folder, size, strategy, **changes)
     counts = [p for p in runner.strategy.unwrapped_model.parameters() if dist.is_sharded(p)]
     return losses, runner.message_hub.get_scalar("val/accuracy/top1").current(), len(counts)
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("hybrid", "ignored", "meta")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.conformance) for name in CASES]
+)
 def test_it_trains_as_one_process_does(tmp_path: Path, name: str) -> None:
     ((whole, accuracy, _),) = in_ranks(1, run_case, tmp_path / "one", name)
     found = in_ranks(CASES[name][0], run_case, tmp_path / "ranks", name)

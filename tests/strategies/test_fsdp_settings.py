@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.runner.strategy_choice import named_by_wrapper
+from trainwright.strategies import FSDPStrategy
 from trainwright.strategies import fsdp_settings as settings
 from trainwright.strategies.fsdp_units import checkpointed, chosen, ignored_params, units
 
@@ -164,6 +166,28 @@ def test_copies_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.mesh_sizes(1, 8)
     with pytest.raises(ConfigError, match="replicate=3 x tensor=1 does not divide the 8 ranks"):
         settings.mesh_sizes(3, 1)
+
+
+def test_settings_that_exclude_each_other() -> None:
+    plan = {"size": 2, "plan": {"first": "colwise"}}
+    with pytest.raises(ConfigError, match="init_on='meta' .* cannot be had with tensor_parallel"):
+        FSDPStrategy(init_on="meta", tensor_parallel=plan)
+    with pytest.raises(ConfigError, match="has cpu_offload=True, and model_wrapper says False: give one of the two"):
+        FSDPStrategy(cpu_offload=True, model_wrapper={"cpu_offload": False})
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "default", "found"),
+    [
+        ({"type": "MMFullyShardedDataParallel"}, "DDPStrategy", "FSDPStrategy"),
+        ({"type": "MMFullyShardedDataParallel"}, "SingleDeviceStrategy", "SingleDeviceStrategy"),
+        ({"type": "MMDistributedDataParallel"}, "DDPStrategy", "DDPStrategy"),
+        (None, "DDPStrategy", "DDPStrategy"),
+    ],
+    ids=str,
+)
+def test_the_wrapper_of_a_config_chooses_the_strategy(wrapper: Any, default: str, found: str) -> None:
+    assert named_by_wrapper({"model_wrapper_cfg": wrapper}, default) == found
 
 
 def test_where_a_model_is_initialised() -> None:

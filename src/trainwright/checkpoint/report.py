@@ -27,7 +27,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     wrong_shape: list[str] = field(default_factory=list)
-    casts: Counter[tuple[torch.dtype, torch.dtype]] = field(default_factory=Counter)
+    casts: dict[tuple[torch.dtype, torch.dtype], list[str]] = field(default_factory=lambda: defaultdict(list))
     renames: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -69,8 +69,11 @@ class LoadReport:
         return "\n".join(lines)
 
     def cast_text(self) -> str:
-        """Which types were changed; "" when none was."""
-        named = (f"{n} from {str(theirs)[6:]} to {str(own)[6:]}" for (theirs, own), n in self.casts.items())
+        """Which types were changed, of which weights; "" when none was."""
+        named = (
+            f"{len(names)} from {str(theirs)[6:]} to {str(own)[6:]} ({grouped(names)})"
+            for (theirs, own), names in self.casts.items()
+        )
         return f"weights were cast to the model's type: {', '.join(named)}" if self.casts else ""
 
 
@@ -88,7 +91,7 @@ def compare(model: str, own: Mapping[str, Any], state: Mapping[str, Any]) -> Loa
             report.loaded.append(name)
             report.n_bytes_loaded += _n_bytes(value)
             if isinstance(value, torch.Tensor) and state[name].dtype != value.dtype:
-                report.casts[state[name].dtype, value.dtype] += 1
+                report.casts[state[name].dtype, value.dtype].append(name)
     if report.missing and report.unexpected:
         report.renames = renames(
             {name: shape_of(state[name]) for name in report.unexpected},

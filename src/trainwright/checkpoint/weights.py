@@ -70,6 +70,11 @@ def load_weights(
             f"strict loading into {report.model} failed:\n{report.problems()}\nA resume needs the model that the "
             "checkpoint was made with. To take over only what fits, use load_from without resume (strict=False)."
         )
+    if strict and report.loses_digits:
+        raise CheckpointError(
+            f"strict loading into {report.model} failed: its types cannot hold all digits of the checkpoint's, "
+            f"{report.cast_text()}. Make the model in the type that it was saved in, or load with strict=False."
+        )
     if report.share < min_loaded:
         raise CheckpointError(
             f"only {report.head().replace(' were loaded', ' would be loaded')}, less than min_loaded={min_loaded:.0%}: "

@@ -25,6 +25,7 @@ def twin_of(model: nn.Module) -> nn.Module:
     if fsdp is not None:
         for module in reversed(list(model.modules())):  # children come before those who hold them
             if isinstance(module, fsdp.FSDPModule):
+                module.reshard()  # after a forward without backward it may still be whole
                 memo[id(module)] = _unmanaged(module, memo)
     return deepcopy(model, memo)
 

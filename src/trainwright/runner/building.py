@@ -13,7 +13,7 @@ from trainwright.registry import STRATEGIES
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
 from trainwright.runner.spec import default_strategy
-from trainwright.runner.strategy_choice import built_from_parts, wrapper_settings
+from trainwright.runner.strategy_choice import built_from_parts, named_by_wrapper, wrapper_settings
 from trainwright.state import MessageHub
 from trainwright.strategies import BaseStrategy
 
@@ -56,7 +56,7 @@ class BuildMixin(RunnerParts):
             "log_kwargs": {"log_level": "INFO" if log_level is None else log_level},
             "auto_scale_lr": self._specs["auto_scale_lr"],
         }
-        cfg = {"type": default_strategy({"launcher": launcher}), **(strategy or {})}
+        cfg = {"type": named_by_wrapper(self.cfg, default_strategy({"launcher": launcher})), **(strategy or {})}
         cfg = {**wrapper_settings(self.cfg, cfg["type"]), **cfg}
         return built_from_parts(STRATEGIES.build(cfg, default_args=args))
 

@@ -36,6 +36,15 @@ def wrapper_settings(cfg: Any, kind: Any) -> dict[str, Any]:
     return settings
 
 
+def named_by_wrapper(cfg: Any, default: str) -> str:
+    """The strategy where none is named: `default`, or FSDPStrategy where ``model_wrapper_cfg`` names FSDP's wrapper and
+    `default` is of several processes."""
+    kind = (cfg.get("model_wrapper_cfg") or {}).get("type", "")
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    is_fsdp = name.rpartition(".")[2] in ("MMFullyShardedDataParallel", "FullyShardedDataParallel")
+    return "FSDPStrategy" if is_fsdp and default == "DDPStrategy" else default
+
+
 def built_from_parts(strategy: BaseStrategy) -> BaseStrategy:
     """The strategy; ConfigError for one that would have to be brought up by its own ``prepare``."""
     kind = type(strategy)

@@ -104,6 +104,11 @@ class FSDPStrategy(ShardedState, RanksStrategy):
                 f"FSDPStrategy ignored={self._ignored!r} cannot be had with tensor_parallel, which replaces the "
                 "parameters that would stay whole: leave one of the two out."
             )
+        if self._tensor.size > 1 and self._parts is not None:
+            raise ConfigError(
+                "FSDPStrategy init_on='meta' (or skip_init_weights) cannot be had with tensor_parallel, whose styles "
+                "divide numbers that must be there: leave one of the two out."
+            )
         super().__init__(**kwargs)
         for text in told:
             self.logger.warning(text)

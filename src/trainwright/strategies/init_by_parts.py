@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from trainwright import dist
+from trainwright.base.errors import ConfigError
 
 _OVERWRITING = ("uniform_", "normal_", "zero_", "fill_", "copy_", "exponential_", "bernoulli_", "random_")
 # What asks for the memory itself, and so comes to no operator.
@@ -58,10 +59,19 @@ class InitByParts:
             parted = _Parted(param, self.skips and param.is_floating_point())
             self._known[parted.key] = parted
             self._keep([parted])
+            if self.skips:
+                parted.cut()
 
     def adopt(self, model: nn.Module) -> None:
         """Take what came into the model in another way, such as by a deep copy of a part of it. A buffer that shares
-        memory with a parameter gets its own."""
+        memory with a parameter gets its own; one without numbers is a ConfigError."""
+        for kind, named in (("buffer", model.named_buffers()), ("parameter", model.named_parameters())):
+            for path, tensor in named:
+                if tensor.is_meta:
+                    raise ConfigError(
+                        f"init_on='meta': the {kind} {path!r} of {type(model).__name__} lies on the meta device, where "
+                        "it was made, so that nobody knows its numbers. Leave that device out: the strategy sees to it."
+                    )
         for param in model.parameters():
             self.take(param)
         for module in model.modules():
@@ -130,9 +140,6 @@ class InitByParts:
                 parted.cut()
         self._whole = used
         self.most_bytes = max(self.most_bytes, sum(parted.n_bytes for parted in used))
-        if self.skips:
-            for parted in used:
-                parted.cut()
 
 
 class _Parted:
@@ -163,8 +170,8 @@ class _Parted:
             self._part = None
 
     def cut(self) -> None:
-        """Let all go but this rank's part."""
-        if not self._is_whole:
+        """Let all go but this rank's part. What was handed out as a numpy array stays: torch never gives it back."""
+        if not self._is_whole or not self._storage.resizable():
             return
         with _disable_current_modes():
             if not self._is_skipped:
