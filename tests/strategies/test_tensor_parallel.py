@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from trainwright import dist
 from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.checkpoint.manifest import Manifest
+from trainwright.engine import Hook
 from trainwright.testing.rank_runs import (
     ADAM,
     CASES,
@@ -252,3 +254,56 @@ def test_an_evaluation_takes_every_sample_once(tmp_path: Path) -> None:
     assert [one[2:] for one in found] == [[4, 0], [4, 0], [4, 1], [4, 1]]
     assert len({tuple(one[:2]) for one in found}) == 1
     assert found[0][0] in [pytest.approx(100 * n / 7) for n in range(8)]
+
+
+def window_run(folder: Path, strategy: Any, data_size: int, load_from: str | None) -> None:
+    train_toy(
+        folder,
+        train_dataloader=toy_loader(24, 4 // data_size),
+        optim_wrapper={"optimizer": ADAM, "accumulative_counts": 3},
+        default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 4, "by_epoch": False}},
+        strategy=strategy,
+        load_from=load_from,
+        resume=load_from is not None,
+    )
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize(("before", "after"), [("tensor", "one"), ("ddp", "tensor"), ("grid", "tensor")])
+def test_an_open_window_goes_on_under_another_layout(tmp_path: Path, before: str, after: str) -> None:
+    n_ranks, strategy, data_size, _ = LAYOUTS[before]
+    in_ranks(n_ranks, window_run, tmp_path / "whole", strategy, data_size, None)
+    n_ranks, strategy, data_size, _ = LAYOUTS[after]
+    saved = os.fspath(saved_at(tmp_path / "whole", "iter_4"))  # of windows of 3
+    in_ranks(n_ranks, window_run, tmp_path / "rest", strategy, data_size, saved)
+    one, other = (read_checkpoint(saved_at(tmp_path / part, "iter_12")) for part in ("whole", "rest"))
+    assert close(one["state_dict"], other["state_dict"], 1e-5)
+    assert close(one["optimizer"], other["optimizer"], 1e-5)
+
+
+class OverflowOnRank1(Hook):
+    """In the second update the part of a gradient that rank 1 has is infinite."""
+
+    def before_train(self, runner: Any) -> None:
+        n_updates = iter(range(100))
+        param = runner.optim_wrapper.param_groups[0]["params"][0]
+
+        def spoil() -> None:
+            if next(n_updates) == 1 and dist.get_rank() == 1:
+                dist.local(param.grad)[0] = float("inf")
+
+        runner.optim_wrapper.before_step(spoil)
+
+
+def scaled_run(folder: Path) -> tuple[list[float], float]:
+    scaled = {"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": {"init_scale": 256.0}}
+    wrapper = {**scaled, "optimizer": {"type": "SGD", "lr": 0.1}}
+    runner = train_toy(folder, strategy=TENSOR, optim_wrapper=wrapper, custom_hooks=[OverflowOnRank1()])
+    return logged(runner), runner.optim_wrapper.state_dict()["loss_scaler"]["scale"]
+
+
+@pytest.mark.conformance
+def test_an_overflow_in_one_part_leaves_the_step_out_on_all_ranks(tmp_path: Path) -> None:
+    first, second = in_ranks(2, scaled_run, tmp_path)
+    assert first == second
+    assert first[1] == 128.0

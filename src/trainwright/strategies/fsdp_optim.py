@@ -77,4 +77,5 @@ def _gradients(optimizer: Optimizer) -> Iterator[Tensor]:
 
 
 def _kind(param: Tensor) -> Any:
-    return (param.device_mesh, param.placements) if dist.is_sharded(param) else None  # type: ignore[attr-defined]
+    """What torch's forms for many ask of tensors: one mesh, or none; how they are divided over it may differ."""
+    return param.device_mesh if dist.is_sharded(param) else None  # type: ignore[attr-defined]

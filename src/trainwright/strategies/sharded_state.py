@@ -46,7 +46,6 @@ class ShardedState(StrategyState):
             return read_own_parts(filename)
         return super()._tree_to_load(filename, map_location, trusted)
 
-
     def _held_gradients(self) -> dict[str, torch.Tensor]:
         named = self.model.named_parameters()
         return {name: dist.whole(param.grad.detach()).cpu() for name, param in named if param.grad is not None}
