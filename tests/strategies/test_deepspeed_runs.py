@@ -169,20 +169,25 @@ def frozen(folder: Path, strategy: Any) -> dict[str, Any]:
     return {"losses": logged(runner), "weights": read_checkpoint(folder / "iter_4.pth")["state_dict"], "begin": begin}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_batch_that_is_skipped_in_a_window_counts_as_zero(tmp_path: Path, stage: int) -> None:
-    ddp, ours = (
-        in_ranks(2, skipping, tmp_path / str(n), one)[0] for n, one in enumerate(({"type": "DDPStrategy"}, zero(stage)))
-    )
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_batch_in_a_window_of_the_engine_cannot_be_skipped(tmp_path: Path, stage: int) -> None:
+    with pytest.raises(AssertionError, match="LossGuardHook does not work.*inside a window"):
+        in_ranks(2, skipping, tmp_path, zero(stage), 2)
+
+
+@pytest.mark.parametrize(("stage", "counts"), [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)])
+def test_a_batch_that_is_skipped_leaves_nothing_behind(tmp_path: Path, stage: int, counts: int) -> None:
+    ddp = in_ranks(2, skipping, tmp_path / "ddp", {"type": "DDPStrategy"}, counts)[0]
+    ours = in_ranks(2, skipping, tmp_path / "zero", zero(stage), counts)[0]
     assert close(ours, ddp, 1e-6)
 
 
-def skipping(folder: Path, strategy: dict[str, Any]) -> dict[str, Any]:
+def skipping(folder: Path, strategy: dict[str, Any], counts: int) -> dict[str, Any]:
     train_toy(
         folder,
         strategy=strategy,
         train_dataloader=toy_loader(32, 4, nan_at=5),
-        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}, "accumulative_counts": 2},
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}, "accumulative_counts": counts},
         custom_hooks=[{"type": "LossGuardHook", "policy": "skip"}],
         default_hooks=EVERY_2,
         val_dataloader=None,

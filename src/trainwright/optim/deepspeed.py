@@ -75,17 +75,24 @@ class DeepSpeedOptimWrapper(OptimWrapper):
             self._report(self.model.get_global_grad_norm())
 
     def skip_loss(self) -> None:
-        """Count a loss that is left out, as one whose gradient is zero."""
+        """Count a loss that is left out, as one whose gradient is zero. ConfigError above ZeRO stage 0 where it ends an
+        accumulation window: there the engine steps only after the backward of a last loss."""
         self._inner_count += 1
         if not (self.should_update() and self._n_held):
             return
-        engine = self.model
-        engine.set_gradient_accumulation_boundary(True)
-        if engine.zero_optimization_stage() < 2:  # which has not exchanged anything within the window
-            engine.allreduce_gradients()
-        else:
-            engine.optimizer.finalize_gradient_accumulation_boundary()
+        if self._engine_clips:
+            raise ConfigError(
+                "the last loss of an accumulation window cannot be left out from ZeRO stage 1 on: use stage 0, or "
+                "accumulative_counts=1."
+            )
+        self.model.set_gradient_accumulation_boundary(True)
+        self.model.allreduce_gradients()
         self.step()
+
+    @property
+    def holds_in_engine(self) -> bool:
+        """Whether gradients of an open window lie in buffers of the engine."""
+        return self._engine_clips and self._n_held > 0
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Nothing: the engine drops gradients in its step."""

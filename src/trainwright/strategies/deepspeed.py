@@ -173,6 +173,11 @@ class DeepSpeedStrategy(RanksStrategy):
             return (
                 "from ZeRO stage 1 on the engine notes once which parameters are trained. Freeze from the beginning on"
             )
+        if name == "LossGuardHook" and stage and hook.policy != "stop" and self._accumulates:
+            return (
+                f"policy={hook.policy!r} with accumulation goes back in time inside a window, and from ZeRO stage 1 on "
+                "its gradients lie in buffers of the engine. Use stage 0, or policy='stop'"
+            )
         inner = name == "GradNormHook" and (hook.modules or hook.weights or hook.norm_type != 2.0)
         if inner and stage:
             return "from ZeRO stage 1 on gradients lie in buffers of the engine, which says their 2-norm and no other"
@@ -322,6 +327,19 @@ class DeepSpeedStrategy(RanksStrategy):
         """Those of an open accumulation window; from ZeRO stage 1 on they lie in buffers of the engine, and none is
         saved: a resume begins the window anew, and says so."""
         return {} if self.stage else super()._held_gradients()
+
+    def _drop_gradients(self) -> None:
+        super()._drop_gradients()
+        if self._state is not None and self.optim_wrapper.holds_in_engine:  # type: ignore[attr-defined]
+            raise ConfigError(
+                "the state of another time cannot be put in place inside an accumulation window from ZeRO stage 1 on: "
+                "its gradients lie in buffers of the engine. Use stage 0, or accumulative_counts=1."
+            )
+
+    @property
+    def _accumulates(self) -> bool:
+        wrapper: Any = self.optim_wrapper
+        return bool(wrapper._accumulative_counts > 1)
 
     def save_engine(self, folder: str | os.PathLike[str], tag: str | None = None) -> None:
         """Write a checkpoint of DeepSpeed's own, for its tools. All ranks call this."""
