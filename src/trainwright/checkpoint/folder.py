@@ -99,7 +99,8 @@ def read_own_parts(path: str | os.PathLike[str], sums: bool = True) -> dict[str,
     for error in dist.all_gather_object(found if isinstance(found, Exception) else None):
         if error is not None:
             raise error
-    manifest, filled = found
+    manifest: Manifest = found[0]
+    filled: dict[str, Any] = found[1]
     data_size = (filled.get("meta") or {}).get("data_size", world_size)
     if (manifest.world_size, data_size) != (world_size, dist.data_info()[1]):  # whose item is whose is not said here
         for rank in range(manifest.world_size):
