@@ -106,14 +106,9 @@ STYLES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("tied"),
-        *(pytest.param(n, marks=pytest.mark.conformance) for n in ("sequence", "query_norms", "checkpointing")),
-    ],
-)
-@pytest.mark.parametrize("form", ["tensor", pytest.param("grid", marks=pytest.mark.conformance)])
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("form", ["tensor", "grid"])
 def test_losses_and_norms_are_those_of_one_process(tmp_path: Path, name: str, form: str) -> None:
     model, plan, changes = STYLES[name]
     ((losses, norms, accuracy),) = in_ranks(1, transformer_run, tmp_path / "one", model, None, 8, changes)
