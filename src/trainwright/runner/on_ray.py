@@ -87,8 +87,8 @@ def train_on_ray(
                 return
             logger = MMLogger.get_current_instance()
             if failure.facts["is_mistake"] or n_restarts == max_restarts:
-                raise RankError(f"rank {failure.facts['rank']} failed:\n{failure}")
-            logger.error("rank %d failed: %s", failure.facts["rank"], failure)
+                raise RankError(f"{failure.facts['who']} failed:\n{failure}")
+            logger.error("%s failed: %s", failure.facts["who"], failure)
             logger.warning("the ranks are started again: %d of %d", n_restarts + 1, max_restarts)
 
 
@@ -154,6 +154,7 @@ class _Trial:
 
     def run(self, attempt: int) -> RankEnded | None:
         """One start of all ranks; what the first that failed was ended by."""
+        from ray.exceptions import RayError
         from ray.train import RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -167,7 +168,7 @@ class _Trial:
         )
         try:
             self._fit(trainer)
-        except TrainingFailedError as error:
+        except (TrainingFailedError, RayError) as error:
             ended = _first(error)
             if ended.facts.get("stopped"):
                 kind = Preempted if ended.facts["requeues"] else Interrupted
@@ -262,10 +263,10 @@ def _first(error: Any) -> RankEnded:
     failures: dict[int, Any] = getattr(error, "worker_failures", {})
     told = {rank: cause for rank, cause in failures.items() if isinstance(cause, RankEnded)}
     if not told:
-        rank, cause = next(iter(failures.items()), (-1, error))
-        text = f"{type(cause).__name__}: {cause}"
-        return RankEnded({"text": text, "rank": rank, "is_mistake": False}, 1)
+        rank, cause = next(iter(failures.items()), (None, error))
+        who = "Ray's own process of this training" if rank is None else f"rank {rank}"
+        return RankEnded({"text": f"{type(cause).__name__}: {cause}", "who": who, "is_mistake": False}, 1)
     rank = min(told, key=lambda rank: (bool(told[rank].facts.get("is_consequence")), told[rank].facts["time"]))
     ended = told[rank]
-    ended.facts["rank"] = rank
+    ended.facts["who"] = f"rank {rank}"
     return ended
