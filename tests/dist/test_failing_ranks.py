@@ -114,7 +114,7 @@ def test_a_hook_that_fails_at_any_event_ends_all(tmp_path: Path, event: Event) -
 
 
 def die_in(folder: Path, how: str) -> tuple[str, str, float]:
-    together.POLL_S = 0.1  # whoever runs the ranks here does not wait long for those that are left
+    together.POLL_S = 0.2  # whoever runs the ranks here does not wait long for those that are left
     hooks = [hook_at(Event.BEFORE_TRAIN_ITER, how)]
     return outcome(lambda: train_toy(folder, strategy=DDP, custom_hooks=hooks))
 
