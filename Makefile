@@ -85,7 +85,7 @@ $(DEEPSPEED_STAMP): pyproject.toml constraints.txt
 
 # The tests that train in DeepSpeed's engine, on the CPU with gloo, in an environment that has it. It compiles nothing.
 deepspeed: $(DEEPSPEED_STAMP)
-	OMP_NUM_THREADS=1 $(DEEPSPEED)/bin/python -m pytest -m deepspeed -n $(WORKERS) tests/strategies tests/checkpoint
+	OMP_NUM_THREADS=1 $(DEEPSPEED)/bin/python -m pytest -m deepspeed -n $(WORKERS) tests/strategies tests/checkpoint tests/testing
 
 # The package asks for an older torch, and is installed without what it asks for; the rest is what its Booster imports.
 $(COLOSSALAI_STAMP): pyproject.toml constraints.txt

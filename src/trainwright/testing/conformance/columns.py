@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from trainwright.strategies.deepspeed import imported_deepspeed
 from trainwright.testing.conformance.subject import Subject
 
 
@@ -15,7 +17,8 @@ from trainwright.testing.conformance.subject import Subject
 class Column:
     """A strategy and a number of ranks, with the behaviours it does not have, each with the reason.
 
-    The other fields are those of :class:`Subject`. `needs`: a package without which it cannot be asked.
+    The other fields are those of :class:`Subject`. `needs`: a package without which it cannot be asked, and `import_it`
+    imports that.
     """
 
     name: str
@@ -26,7 +29,8 @@ class Column:
     optim_wrapper: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     needs: str | None = None
-    timeout_s: float = 60.0
+    import_it: Callable[[], object] | None = None
+    timeout_s: float = 120.0
 
     @property
     def can_be_asked(self) -> bool:
@@ -34,7 +38,11 @@ class Column:
         return self.needs is None or find_spec(self.needs) is not None
 
     def subject(self, folder: Path) -> Subject:
-        """The strategy, to be asked below `folder`."""
+        """The strategy, to be asked below `folder`. What it needs is imported here, once, and not by each rank."""
+        if self.import_it is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # those of others
+                self.import_it()
         return Subject(
             self.strategy,
             self.n_ranks,
@@ -51,6 +59,17 @@ _PLAN = {"blocks.*.fc1": "colwise", "blocks.*.fc2": "rowwise"}
 _PLAN_OF_PAIR = {"maker.0": "colwise", "maker.1": "rowwise"}
 _FSDP = {"type": "FSDPStrategy", "wrap": ["ConformanceBlock"]}
 _OF_PAIR = {"several_optimizers": {"wrap": ["Linear"]}}
+_DEEPSPEED_GAPS = {
+    "clip_by_value": "from ZeRO stage 1 on DeepSpeed clips by the norm, and by nothing else: refused",
+    "norms_of_parts": "from ZeRO stage 1 on gradients lie in buffers of the engine, which says one norm: refused",
+    "no_exchange_in_a_window": "at ZeRO stage 2 each backward divides its gradients among the ranks",
+    "amp_bfloat16": "the engine has half precision of its own, bf16=dict(enabled=True): refused",
+    "amp_float16_overflow": "the engine has half precision of its own, fp16=dict(enabled=True): refused",
+    "freezing_for_a_while": "from ZeRO stage 1 on the engine notes once which parameters are trained: refused",
+    "several_optimizers": "the engine has one optimizer: refused",
+    "desync_is_found": "each step writes all weights anew from the parts of the ranks: a flipped bit does not stay",
+    "exact_with_a_scaler": "the engine has half precision of its own, fp16=dict(enabled=True): refused",
+}
 
 _ALL = (
     Column("single", None),
@@ -75,7 +94,16 @@ _ALL = (
         {**_FSDP, "tensor_parallel": {"size": 2, "plan": _PLAN}},
         4,
         n_data_ranks=2,
-        settings={"several_optimizers": {"wrap": [], "tensor_parallel": {"size": 2, "plan": _PLAN_OF_PAIR}}},
+        settings={"several_optimizers": {"wrap": ["Linear"], "tensor_parallel": {"size": 2, "plan": _PLAN_OF_PAIR}}},
+    ),
+    Column(
+        "DeepSpeed x2",
+        {"type": "DeepSpeedStrategy", "zero_optimization": {"stage": 2}},
+        2,
+        gaps=_DEEPSPEED_GAPS,
+        needs="deepspeed",
+        import_it=imported_deepspeed,
+        timeout_s=240.0,
     ),
 )
 COLUMNS = {column.name: column for column in _ALL}

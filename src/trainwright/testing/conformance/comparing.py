@@ -77,8 +77,11 @@ def _apart_numbers(difference: float, where: str, tolerance: float) -> Iterator[
 
 def saved(runner: Runner, name: str | None = None) -> dict[str, Any]:
     """Weights, optimizer and averaged weights of the newest checkpoint, or that of a name; of rank 0 only, else {}. All
-    ranks call this."""
+    ranks call this. Without the form of the optimizer's step, which a run chooses for itself."""
     tree = read_checkpoint(newest(runner.work_dir) if name is None else checkpoint(Path(runner.work_dir), name))
+    for group in tree.get("optimizer", {}).get("param_groups", ()):
+        group.pop("foreach", None)
+        group.pop("fused", None)
     return {} if runner.rank else {key: tree[key] for key in _SAVED if key in tree}
 
 

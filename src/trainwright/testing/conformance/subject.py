@@ -33,7 +33,7 @@ class Subject:
     n_data_ranks: int | None = None
     optim_wrapper: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    timeout_s: float = 60.0
+    timeout_s: float = 120.0
 
     def asked_for(self, name: str) -> Subject:
         """This one with its settings for the behaviour of that name."""
