@@ -385,7 +385,7 @@ def test_a_constructor_of_ones_own_reads_what_it_likes(found, monkeypatch):
             {"env_cfg": {"cudnn_benchmrk": True, "resource_limit": "x", "mp_cfg": {"start_method": "fork"}}},
             [
                 "env_cfg.cudnn_benchmrk: env_cfg has no setting 'cudnn_benchmrk'; it takes cudnn_benchmark, mp_cfg, "
-                "dist_cfg, resource_limit, preemption. Did you mean 'cudnn_benchmark'?",
+                "dist_cfg, resource_limit, preemption, watchdog. Did you mean 'cudnn_benchmark'?",
                 "env_cfg.resource_limit: argument 'resource_limit' must be int, got 'x' of type str.",
                 "env_cfg.mp_cfg.start_method: mp_cfg has no setting 'start_method'; it takes mp_start_method, "
                 "opencv_num_threads. Did you mean 'mp_start_method'?",
