@@ -19,7 +19,7 @@ from trainwright.runner.check import find_problems, refuse
 from trainwright.runner.checks.keys import raw, spec_of
 from trainwright.runner.checks.schedules import Horizon, horizon_of
 from trainwright.state import rng
-from trainwright.strategies.schedulers import check_names, make_optim_wrapper, make_schedulers
+from trainwright.strategies.schedulers import check_names, make_optim_wrapper, schedulers_for_one
 
 _JUDGED = ("param_scheduler", "optim_wrapper", "train_cfg")
 
@@ -117,7 +117,7 @@ def _plan(spec: Mapping[str, Any], horizon: Horizon, epoch_length: int | None) -
 def _curves(
     name: str | None, optimizer: _Groups, cfg: Any, limits: dict[str, int | None], notes: list[str]
 ) -> list[Curve]:
-    schedulers: Any = make_schedulers(cfg, optimizer, limits) if cfg is not None else []  # type: ignore[arg-type]
+    schedulers: Any = schedulers_for_one(cfg, optimizer, limits) if cfg is not None else []
     waiting = [type(scheduler).__name__ for scheduler in schedulers if getattr(scheduler, "need_val_args", False)]
     notes += [f"{kind} follows a metric: drawn as if it never reduced the value" for kind in waiting]
     scheduled = ["lr", *(scheduler.param_name for scheduler in schedulers)]
