@@ -67,6 +67,7 @@ _DEEPSPEED_GAPS = {
     "amp_float16_overflow": "the engine has half precision of its own, fp16=dict(enabled=True): refused",
     "freezing_for_a_while": "from ZeRO stage 1 on the engine notes once which parameters are trained: refused",
     "several_optimizers": "the engine has one optimizer: refused",
+    "no_host_reads_between_logs": "from ZeRO stage 1 on DeepSpeed reads the norm of the gradients in each step",
     "desync_is_found": "each step writes all weights anew from the parts of the ranks: a flipped bit does not stay",
     "exact_with_a_scaler": "the engine has half precision of its own, fp16=dict(enabled=True): refused",
 }
