@@ -69,6 +69,7 @@ _DEEPSPEED_GAPS = {
     "several_optimizers": "the engine has one optimizer: refused",
     "no_host_reads_between_logs": "from ZeRO stage 1 on DeepSpeed reads the norm of the gradients in each step",
     "desync_is_found": "each step writes all weights anew from the parts of the ranks: a flipped bit does not stay",
+    "exact_in_a_window": "at ZeRO stage 2 gradients of an open window lie in the engine, and are not saved",
     "exact_with_a_scaler": "the engine has half precision of its own, fp16=dict(enabled=True): refused",
 }
 
