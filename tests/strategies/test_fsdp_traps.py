@@ -145,6 +145,27 @@ def test_parameters_are_frozen_and_thawed_on_the_way(tmp_path: Path, wrap: list[
     assert in_ranks(2, frozen_on_the_way, tmp_path, {"wrap": wrap}) == [expected] * 2
 
 
+def thawed_apart(folder: Path) -> tuple[list[list[bool]], list[torch.Tensor]]:
+    model = ToyModel()
+    model.second.requires_grad_(False)
+    strategy = FSDPStrategy(work_dir=folder, ignored=["second"])
+    strategy.prepare(model, optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}})
+    moved = []
+    for is_trained in (False, True):
+        model.second.requires_grad_(is_trained)
+        strategy.trainable_changed()
+        before = weights(strategy)
+        strategy.train_step({**BATCH, "inputs": BATCH["inputs"] + dist.get_rank()})
+        moved.append(changed(before, strategy))
+    return moved, [param.detach() for param in model.second.parameters()]
+
+
+def test_what_is_ignored_may_be_frozen_and_is_averaged_when_it_is_thawed(tmp_path: Path) -> None:
+    (moved, first), (_, second) = in_ranks(2, thawed_apart, tmp_path)
+    assert moved == [[True, True, False, False], [True] * 4]
+    assert all(map(torch.equal, first, second))
+
+
 def test_a_type_that_loses_digits_is_said_by_name_and_refused_when_strict(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

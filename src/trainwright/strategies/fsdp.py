@@ -210,7 +210,10 @@ class FSDPStrategy(ShardedState, RanksStrategy):
                 dist.all_reduce(param.grad, "mean")
 
         for param in self._apart:
-            param.register_post_accumulate_grad_hook(average)
+            if param.is_floating_point() or param.is_complex():
+                is_trained = param.requires_grad  # a frozen one takes no hook, and may be thawed on the way
+                param.requires_grad_(True).register_post_accumulate_grad_hook(average)
+                param.requires_grad_(is_trained)
 
     def _forward_methods(self, model: nn.Module) -> list[str]:
         for name in self._methods:
