@@ -9,7 +9,14 @@ from safetensors.torch import load_file
 from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import folder as folders
 from trainwright.checkpoint.chunks import Chunk
-from trainwright.checkpoint.folder import OpenFiles, check_folder, folder_meta, read_folder, write_folder
+from trainwright.checkpoint.folder import (
+    OpenFiles,
+    check_folder,
+    folder_meta,
+    read_folder,
+    read_own_parts,
+    write_folder,
+)
 from trainwright.checkpoint.manifest import Manifest
 from trainwright.testing.toys import differences
 
@@ -193,3 +200,32 @@ def test_a_part_of_a_tensor_is_read_alone(step, tree):
     with OpenFiles(step) as files:
         part = files.tensor(entry, Chunk((1, 0), (1, 2)))
     assert torch.equal(part, tree["state_dict"]["weight"][1:, :2])
+
+
+def test_a_tensor_that_is_left_in_its_file_is_read_by_whatever_is_done_with_it(step, tree):
+    stored = read_own_parts(step)["state_dict"]["weight"]
+    assert "StoredTensor('state_dict.weight', shape=(2, 3), dtype=torch.float32)" in repr(stored)
+    for read in (stored.to(torch.float32), stored.cpu(), stored.contiguous(), stored.detach(), stored + 0):
+        assert type(read) is torch.Tensor
+        assert torch.equal(read, tree["state_dict"]["weight"])
+
+
+def test_a_tensor_that_is_left_in_its_file_cannot_be_changed_there(step):
+    stored = read_own_parts(step)["state_dict"]["weight"]
+    with pytest.raises(CheckpointError, match=r"'state_dict.weight' of a checkpoint lies in its file and cannot be"):
+        stored.mul_(2)
+
+
+def test_an_optimizer_trains_on_states_of_another_shape_than_their_parameter(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    optimizers = [torch.optim.Adafactor(model.parameters(), lr=0.1) for _ in range(2)]
+    model(torch.ones(1, 3)).sum().backward()
+    optimizers[0].step()
+    write_folder(tmp_path / "iter_1", {"optimizer": optimizers[0].state_dict()})
+    optimizers[1].load_state_dict(read_own_parts(tmp_path / "iter_1")["optimizer"])
+    for optimizer in optimizers:
+        model.weight.grad = torch.full_like(model.weight, 2.0)
+        optimizer.step()
+    rows = [optimizer.state[model.weight]["row_var"] for optimizer in optimizers]
+    assert type(rows[1]) is torch.Tensor
+    assert torch.equal(*rows)

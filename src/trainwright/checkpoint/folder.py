@@ -88,27 +88,26 @@ def read_own_parts(path: str | os.PathLike[str], sums: bool = True) -> dict[str,
     """
     folder, (own_rank, world_size) = Path(path), dist.get_dist_info()
 
-    def begun() -> tuple[Manifest, dict[str, Any]]:
+    def read() -> dict[str, Any]:
         manifest = Manifest.read(folder)
         manifest.check_files(folder, sums, share=(own_rank, world_size))
         files = OpenFiles(folder)
         tensors = {name: _left_in(files, entry) for name, entry in manifest.tensors.items()}
-        return manifest, _filled(folder, read_file(folder / _STATE), tensors)
+        filled = _filled(folder, read_file(folder / _STATE), tensors)
+        data_size = (filled.get("meta") or {}).get("data_size", world_size)
+        if (manifest.world_size, data_size) != (world_size, dist.data_info()[1]):  # whose item is whose is not known
+            for rank in range(manifest.world_size):
+                _add(filled, read_file(folder / _rank_file(rank)))
+            return filled
+        for key, items in read_file(folder / _rank_file(own_rank)).items():
+            filled[key] = [None] * own_rank + items + [None] * (world_size - own_rank - len(items))
+        return filled
 
-    found = _attempt(begun)
+    found = _attempt(read)
     for error in dist.all_gather_object(found if isinstance(found, Exception) else None):
         if error is not None:
             raise error
-    manifest: Manifest = found[0]
-    filled: dict[str, Any] = found[1]
-    data_size = (filled.get("meta") or {}).get("data_size", world_size)
-    if (manifest.world_size, data_size) != (world_size, dist.data_info()[1]):  # whose item is whose is not said here
-        for rank in range(manifest.world_size):
-            _add(filled, read_file(folder / _rank_file(rank)))
-        return filled
-    for key, items in read_file(folder / _rank_file(own_rank)).items():
-        filled[key] = [None] * own_rank + items + [None] * (world_size - own_rank - len(items))
-    return filled
+    return found  # type: ignore[no-any-return]
 
 
 def _left_in(files: OpenFiles, entry: TensorEntry) -> torch.Tensor:

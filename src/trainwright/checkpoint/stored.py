@@ -71,7 +71,8 @@ class StoredTensor(Tensor):
     """A tensor of a step folder that has not been read. It has its shape and type, and lies on the CPU.
 
     ``own.copy_(stored)``, which is how weights are loaded, reads what `own` has of it: where that is sharded, this
-    rank's part. Anything else that is done with it reads all of it, and gives plain tensors.
+    rank's part. Anything else that is done with it reads all of it, and gives plain tensors. It cannot be
+    changed in place: CheckpointError.
     """
 
     _files: OpenFiles
@@ -110,12 +111,18 @@ class StoredTensor(Tensor):
         elif func in _WITH_MEMORY:
             args = tree_map(_read, args)
         with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
+        return _read(result)  # such as Tensor.to: where it changes nothing it gives back the tensor itself
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if func._schema.is_mutable and args and isinstance(args[0], StoredTensor):
+            raise CheckpointError(
+                f"the tensor {args[0]._entry.name!r} of a checkpoint lies in its file and cannot be changed in place "
+                f"({func}): put another one in its place in the checkpoint, such as tensor * 2."
+            )
         args, kwargs = tree_map(_read, (args, kwargs or {}))
         return func(*args, **kwargs)
 
