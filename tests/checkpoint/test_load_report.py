@@ -30,6 +30,17 @@ def test_shares_by_count_and_by_bytes():
     assert not report.fits
 
 
+@pytest.mark.parametrize("saved", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_of_eight_bits_are_loaded(saved):
+    model, weights = nn.Linear(2, 2), {"weight": torch.ones(2, 2).to(saved), "bias": torch.zeros(2)}
+    report = load_weights(model, weights, strict=True)
+    assert f"1 from {str(saved)[6:]} to float32 (weight)" in report.cast_text()
+    assert torch.equal(model.weight, torch.ones(2, 2))
+    model.weight = nn.Parameter(torch.zeros(2, 2).to(saved))
+    with pytest.raises(CheckpointError, match="cannot hold all digits of the checkpoint's"):
+        load_weights(model, nn.Linear(2, 2).state_dict(), strict=True)
+
+
 def test_all_is_loaded():
     report = load_weights(Net(), Net().state_dict(), strict=True)
     assert report.fits

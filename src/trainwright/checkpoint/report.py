@@ -44,7 +44,7 @@ class LoadReport:
     @property
     def loses_digits(self) -> bool:
         """Whether numbers were cast to a type that cannot hold all of theirs."""
-        return any(torch.promote_types(theirs, own) != own for theirs, own in self.casts)
+        return any(not _holds(own, theirs) for theirs, own in self.casts)
 
     def head(self) -> str:
         """One line: how much."""
@@ -181,6 +181,15 @@ def _group(start: str, n: int, names: list[str]) -> str:
     if n > 1:
         return f"{start}.* ({n})"
     return next(name for name in names if name == start or name.startswith(f"{start}."))
+
+
+def _holds(own: torch.dtype, theirs: torch.dtype) -> bool:
+    """Whether one type has all numbers of another."""
+    if theirs.is_floating_point and theirs.itemsize == 1:  # torch says nothing of types of 8 bits
+        return own.is_floating_point and own.itemsize > 1
+    if own.is_floating_point and own.itemsize == 1:
+        return False
+    return torch.promote_types(theirs, own) == own
 
 
 def _n_bytes(value: Any) -> int:
