@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainwright import Runner
+from trainwright import Runner, dist
 from trainwright.base.errors import ConfigError
 from trainwright.dist import gathered, gathered_tree, is_sharded, laid_out_as, local, whole
 from trainwright.model import BaseModel, MMDistributedDataParallel
@@ -33,6 +34,21 @@ def test_one_process_alone_is_told_how_to_start_several(tmp_path: Path, strategy
     said = refused(lambda: strategy(work_dir=tmp_path))
     assert said.startswith(f"{strategy.__name__} trains in several processes, and there is this one alone: start the")
     assert "torchrun --nproc-per-node 2" in said
+
+
+def no_log_folder(folder: Path) -> str:
+    def refuse(path: Any, *args: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    if dist.get_rank() == 0:
+        os.mkdir = refuse
+    with pytest.raises(PermissionError, match="Permission denied") as caught:
+        DDPStrategy(work_dir=folder)
+    return os.path.dirname(caught.value.filename)
+
+
+def test_all_ranks_fail_when_no_log_folder_can_be_made(tmp_path: Path) -> None:
+    assert run_ranks(2, no_log_folder, tmp_path) == [str(tmp_path)] * 2
 
 
 class OwnStep(ToyModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -100,15 +101,15 @@ class BaseStrategy(StrategyState, ABC):
     def _claim_log_dir(self, experiment_name: str | None) -> str:
         """Make the log folder and return its name: the time stamp, with a number behind it where another run that began
         in the same second has it already, or has a logger of that name in this process."""
-        began = self._timestamp
-        stamp = [began]
-        if self.rank == 0:
-            taken = 0
-            while not claimed(os.path.join(self._work_dir, stamp[0]), run_name(experiment_name, stamp[0])):
-                taken += 1
-                stamp[0] = f"{began}_{taken}"
-        dist.broadcast_object_list(stamp)
-        return stamp[0]
+
+        def first_free() -> str:
+            for taken in itertools.count():
+                stamp = f"{self._timestamp}_{taken}" if taken else self._timestamp
+                if claimed(os.path.join(self._work_dir, stamp), run_name(experiment_name, stamp)):
+                    break
+            return stamp
+
+        return dist.from_main(first_free)
 
     @property
     def work_dir(self) -> str:
