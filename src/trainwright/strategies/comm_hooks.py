@@ -43,7 +43,8 @@ class CommHook:
                 "no such hook for it. Take 'fp16', or leave comm_hook out."
             )
         self._hook = _imported(_KNOWN.get(kind, kind)) if isinstance(kind, str) else kind
-        made_by = given.pop("state", None)
+        self._is_known = isinstance(kind, str) and kind in _KNOWN
+        made_by: Any = None if self._is_known else given.pop("state", None)
         if kind in ("powersgd", "batched_powersgd"):
             made_by = import_module(_POWER_SGD).PowerSGDState
             given = {"process_group": None, **given}
@@ -76,7 +77,7 @@ class CommHook:
 
     def register(self, wrapper: Any) -> None:
         """Have ``wrapper`` use the hook."""
-        wrapper.register_comm_hook(self.state(), self._hook if self.name in _KNOWN else _unannotated(self._hook))
+        wrapper.register_comm_hook(self.state(), self._hook if self._is_known else _unannotated(self._hook))
 
 
 def _unannotated(hook: Any) -> Any:
