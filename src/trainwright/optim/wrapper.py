@@ -387,15 +387,6 @@ class OptimWrapper(BaseOptimWrapper):
         """What the gradients held are multiplied by, besides the share of a loss in its window."""
         return 1.0
 
-    def rescale_gradients(self, scale: float) -> None:
-        """Take over gradients that are multiplied by ``scale``; with the same scale they stay bit for bit."""
-        ratio = self.gradient_scale() / scale
-        if ratio != 1.0:
-            for group in self.optimizer.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        param.grad.mul_(ratio)
-
     def __repr__(self) -> str:
         return (
             f"Type: {type(self).__name__}\naccumulative_counts: {self._accumulative_counts}\n"
