@@ -171,8 +171,15 @@ def frozen(folder: Path, strategy: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_batch_in_a_window_of_the_engine_cannot_be_skipped(tmp_path: Path, stage: int) -> None:
-    with pytest.raises(AssertionError, match="LossGuardHook does not work.*inside a window"):
+    with pytest.raises(AssertionError, match="policy='skip' goes back in time, and with .*inside an accumulation window"):
         in_ranks(2, skipping, tmp_path, zero(stage), 2)
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_nan_in_a_window_of_the_engine_ends_training_by_its_name(tmp_path: Path, stage: int) -> None:
+    text = "loss is nan.*did not go back to before it, because with accumulative_counts=2"
+    with pytest.raises(AssertionError, match=text):
+        in_ranks(2, skipping, tmp_path, zero(stage), 2, {"policy": "stop", "interval": 1})
 
 
 @pytest.mark.parametrize(("stage", "counts"), [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)])
@@ -182,13 +189,13 @@ def test_a_batch_that_is_skipped_leaves_nothing_behind(tmp_path: Path, stage: in
     assert close(ours, ddp, 1e-6)
 
 
-def skipping(folder: Path, strategy: dict[str, Any], counts: int) -> dict[str, Any]:
+def skipping(folder: Path, strategy: dict[str, Any], counts: int, guard: dict[str, Any] | None = None) -> Any:
     train_toy(
         folder,
         strategy=strategy,
         train_dataloader=toy_loader(32, 4, nan_at=5),
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}, "accumulative_counts": counts},
-        custom_hooks=[{"type": "LossGuardHook", "policy": "skip"}],
+        custom_hooks=[{"type": "LossGuardHook", **(guard or {"policy": "skip"})}],
         default_hooks=EVERY_2,
         val_dataloader=None,
         val_cfg=None,

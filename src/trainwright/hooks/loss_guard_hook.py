@@ -121,7 +121,7 @@ class LossGuardHook(Hook):
         if sum(isinstance(hook, LossGuardHook) for hook in runner.hooks) > 1:
             raise ConfigError("custom_hooks has more than one LossGuardHook: one takes training back for all.")
         self._reset()
-        self._obstacle = obstacle_to_going_back(loop)
+        self._obstacle = obstacle_to_going_back(loop) or runner.strategy.obstacle_to_going_back()
         if self._obstacle is not None and self.policy != "stop":
             raise ConfigError(
                 f"LossGuardHook policy={self.policy!r} goes back in time, and {self._obstacle}. Use policy='stop'."
@@ -184,7 +184,7 @@ class LossGuardHook(Hook):
             self._files.append(replace(saved, path=path))
 
     def after_train(self, runner: Any) -> None:
-        """The last look of a loop that cannot go back."""
+        """The last look of a training that cannot go back."""
         if self._obstacle is not None:
             self._look()
 

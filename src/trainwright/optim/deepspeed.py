@@ -25,8 +25,6 @@ class DeepSpeedOptimWrapper(OptimWrapper):
     Above ZeRO stage 0 the engine clips, by the 2-norm; it computes the norm in any case, on the host.
     """
 
-    reports_norm = False  # also where nothing is clipped: for hooks that look at it
-
     def __init__(
         self, optimizer: Optimizer, accumulative_counts: int = 1, clip_grad: dict[str, Any] | None = None
     ) -> None:
@@ -71,7 +69,7 @@ class DeepSpeedOptimWrapper(OptimWrapper):
             self._clip_grad()
         self.model.step(**kwargs)
         self._n_held = 0
-        if self._engine_clips and (self.clip_grad_kwargs or self.reports_norm):
+        if self._engine_clips and self.clip_grad_kwargs:
             self._report(self.model.get_global_grad_norm())
 
     def skip_loss(self) -> None:

@@ -159,7 +159,7 @@ class DeepSpeedStrategy(RanksStrategy):
             if reason:
                 raise ConfigError(f"{type(hook).__name__} does not work under DeepSpeedStrategy here: {reason}.")
             if self.stage and type(hook).__name__ in ("GradNormHook", "LossGuardHook"):
-                self.optim_wrapper.reports_norm = True  # type: ignore[attr-defined]
+                # The engine computes the norm in any case. A clipping to 0 is none for it, and has the wrapper report it.
                 self.optim_wrapper.clip_grad_kwargs = self.optim_wrapper.clip_grad_kwargs or {"max_norm": 0.0}  # type: ignore[attr-defined]
 
     def _refusal(self, hook: Any) -> str | None:
@@ -172,11 +172,6 @@ class DeepSpeedStrategy(RanksStrategy):
         if name == "FreezeHook" and stage and (hook.begin or hook.end is not None):
             return (
                 "from ZeRO stage 1 on the engine notes once which parameters are trained. Freeze from the beginning on"
-            )
-        if name == "LossGuardHook" and stage and hook.policy != "stop" and self._accumulates:
-            return (
-                f"policy={hook.policy!r} with accumulation goes back in time inside a window, and from ZeRO stage 1 on "
-                "its gradients lie in buffers of the engine. Use stage 0, or policy='stop'"
             )
         inner = name == "GradNormHook" and (hook.modules or hook.weights or hook.norm_type != 2.0)
         if inner and stage:
@@ -336,10 +331,15 @@ class DeepSpeedStrategy(RanksStrategy):
                 "its gradients lie in buffers of the engine. Use stage 0, or accumulative_counts=1."
             )
 
-    @property
-    def _accumulates(self) -> bool:
+    def obstacle_to_going_back(self) -> str | None:
+        """From ZeRO stage 1 on that may be inside an accumulation window."""
         wrapper: Any = self.optim_wrapper
-        return bool(wrapper._accumulative_counts > 1)
+        if not self.stage or wrapper._accumulative_counts == 1:
+            return None
+        return (
+            f"with accumulative_counts={wrapper._accumulative_counts} that may be inside an accumulation window, whose "
+            "gradients lie in buffers of DeepSpeed's engine from ZeRO stage 1 on"
+        )
 
     def save_engine(self, folder: str | os.PathLike[str], tag: str | None = None) -> None:
         """Write a checkpoint of DeepSpeed's own, for its tools. All ranks call this."""

@@ -181,6 +181,10 @@ class StrategyState:
             self._take_over_run(checkpoint)
         return checkpoint
 
+    def obstacle_to_going_back(self) -> str | None:
+        """Why :meth:`put_state` might not do in a training like this one; None where it always does."""
+        return None
+
     def put_state(self, tree: dict[str, Any]) -> None:
         """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
         self._drop_gradients()
