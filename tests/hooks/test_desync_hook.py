@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed.fsdp
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from trainwright import dist
 from trainwright.base.errors import DesyncError
 from trainwright.engine import Hook
-from trainwright.hooks.desync_hook import check_in_step
+from trainwright.hooks.desync_hook import check_in_step, fingerprint
 from trainwright.testing.rank_runs import EVERY_2, train_toy
 from trainwright.testing.ranks import run_ranks
 
@@ -96,3 +97,12 @@ def test_nothing_is_saved_of_ranks_that_have_parted(tmp_path: Path) -> None:
     assert first == second
     assert "different weights after iteration 4: second.bias" in first
     assert sorted(path.name for path in tmp_path.glob("iter_*")) == ["iter_2.pth"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16, torch.float32, torch.complex64])
+def test_a_fingerprint_goes_by_the_numbers_and_not_by_where_they_lie(dtype: torch.dtype) -> None:
+    flat = torch.arange(9).to(dtype)
+    for begin in range(4):  # in a buffer of several parameters, as engines have them
+        part = flat[begin : begin + 5]
+        assert torch.equal(fingerprint(part), fingerprint(part.clone()))
+    assert not torch.equal(fingerprint(flat[:4]), fingerprint(flat[:4].flip(0)))

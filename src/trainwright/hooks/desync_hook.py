@@ -115,7 +115,7 @@ def fingerprint(value: torch.Tensor) -> torch.Tensor:
     """64 bits of all bits of a tensor and their places, on its device; whole numbers, so that their order is free."""
     data = value.detach().contiguous().reshape(-1).view(torch.uint8)
     padding = -data.numel() % 4
-    if padding:
+    if padding or data.storage_offset() % 4:  # a view into the middle of something cannot be read in words either
         data = torch.cat([data, data.new_zeros(padding)])
     words = data.view(torch.int32).long()
     places = torch.arange(words.numel(), device=words.device)
