@@ -13,8 +13,6 @@ from trainwright.model import is_model_wrapper
 from trainwright.registry import OPTIM_WRAPPERS
 from trainwright.strategies import ColossalAIModelWrapper, ColossalAIOptimWrapper, ColossalAIStrategy
 
-on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-
 
 @pytest.mark.parametrize(
     ("settings", "text"),
@@ -25,7 +23,7 @@ on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
         ({"plugin": "TorchDPPPlugin"}, "no plugin 'TorchDPPPlugin'.*Did you mean 'TorchDDPPlugin'"),
         ({"plugin": {"stage": 2}}, "lacks type"),
         ({"config": {"fp16": {}}}, "reads no such config any more"),
-        ({"mixed_precision": "fp61"}, "must be one of fp16, fp16_apex, bf16, fp8, got 'fp61'"),
+        ({"mixed_precision": "fp16"}, "takes no mixed_precision='fp16'.*would not know the loss scale"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(settings: dict[str, Any], text: str) -> None:
@@ -33,19 +31,9 @@ def test_what_cannot_be_done_is_refused_with_the_reason(settings: dict[str, Any]
         ColossalAIStrategy(**settings)
 
 
-@pytest.mark.parametrize(
-    ("settings", "text"),
-    [({"plugin": 3}, "plugin must be a name, a dict"), ({"mixed_precision": 16}, "must be a name or a dict")],
-)
-def test_settings_of_another_type_are_refused(settings: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigTypeError, match=text):
-        ColossalAIStrategy(**settings)
-
-
-@on_cpu
-def test_mixed_precision_needs_cuda() -> None:
-    with pytest.raises(ConfigError, match="mixed_precision='bf16' needs CUDA"):
-        ColossalAIStrategy(plugin="TorchDDPPlugin", mixed_precision="bf16")
+def test_a_plugin_of_another_type_is_refused() -> None:
+    with pytest.raises(ConfigTypeError, match="plugin must be a name, a dict"):
+        ColossalAIStrategy(plugin=3)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("colossalai") is not None, reason="the package is installed")

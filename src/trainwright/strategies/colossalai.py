@@ -22,7 +22,6 @@ from trainwright.strategies.ranks import RanksStrategy
 _INSTALL = "pip install colossalai"
 _NAMED = {"gemini": "GeminiPlugin", "lowlevel-zero": "LowLevelZeroPlugin"}
 _DIVIDING = (*_NAMED.values(), "HybridParallelPlugin", "MoeHybridParallelPlugin", "TorchFSDPPlugin")
-_PRECISIONS = ("fp16", "fp16_apex", "bf16", "fp8")
 _OPTIMIZERS = ("CPUAdam", "FusedAdam", "FusedLAMB", "FusedSGD", "HybridAdam", "Lamb", "Lars")
 
 
@@ -111,8 +110,8 @@ class ColossalAIStrategy(RanksStrategy):
 
     `plugin`: the name of one of its plugins, a dict with its ``type`` and arguments, or a built one. What runs is
     TorchDDPPlugin. Those that divide weights among ranks, 'gemini' and 'lowlevel-zero' among them, are refused: their
-    parts cannot be gathered into the checkpoint of one process here. `mixed_precision`: 'fp16', 'bf16', 'fp8' or
-    'fp16_apex', which need CUDA. `model_wrapper`: the config of the wrapper, ColossalAIModelWrapper by default.
+    parts cannot be gathered into the checkpoint of one process here. `mixed_precision` is refused, since its loss scale
+    would be unknown to the steps. `model_wrapper`: the config of the wrapper, ColossalAIModelWrapper by default.
     `config` is of older versions of ColossalAI, which took one when a run was launched; it must be empty.
     """
 
@@ -130,12 +129,16 @@ class ColossalAIStrategy(RanksStrategy):
                 f"ColossalAIStrategy config={config!r}: ColossalAI reads no such config any more; its settings are "
                 "arguments of the plugin, plugin=dict(type=..., ...)."
             )
-        _check_precision(mixed_precision)
+        if mixed_precision is not None:
+            raise ConfigError(
+                f"ColossalAIStrategy takes no mixed_precision={mixed_precision!r}: clipping, steps and checkpoints "
+                "would not know the loss scale of its fp16, and of bf16 and fp8 ColossalAI has no more than the names. "
+                "AmpOptimWrapper under DDPStrategy or FSDPStrategy is half precision."
+            )
         name = _plugin_name(plugin)
         _check_plugin(name)
         _room("colossalai")
         self._plugin = _built(plugin, name)
-        self._mixed_precision = mixed_precision
         self._model_wrapper = dict(model_wrapper or {})
         _register_optimizers()
         super().__init__(**kwargs)
@@ -178,9 +181,7 @@ class ColossalAIStrategy(RanksStrategy):
         module = self.model
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what ColossalAI asks of torch
-            booster = _room("colossalai.booster").Booster(
-                mixed_precision=_precision(self._mixed_precision), plugin=self._plugin
-            )
+            booster = _room("colossalai.booster").Booster(plugin=self._plugin)
             boosted, wrapper.boosted, *_ = booster.boost(module, wrapper.optimizer)
         wrapper.booster = booster
         cfg = {"type": "ColossalAIModelWrapper", **self._model_wrapper}
@@ -247,28 +248,6 @@ def _built(plugin: Any, name: str) -> Any:
         return kind(**options)
     except TypeError as error:
         raise ConfigTypeError(f"plugin {name}: {error}") from error
-
-
-def _check_precision(given: Any) -> None:
-    if given is None:
-        return
-    if not isinstance(given, (str, Mapping)):
-        raise ConfigTypeError(f"mixed_precision must be a name or a dict, got {given!r}.")
-    name = given.get("type") if isinstance(given, Mapping) else given
-    if isinstance(given, str) and name not in _PRECISIONS:
-        raise ConfigError(
-            f"mixed_precision must be one of {', '.join(_PRECISIONS)}, got {given!r}.{did_you_mean(given, _PRECISIONS)}"
-        )
-    if not torch.cuda.is_available():
-        raise ConfigError(f"mixed_precision={name!r} needs CUDA: ColossalAI has none for the CPU.")
-
-
-def _precision(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return getattr(_room("colossalai.booster.mixed_precision"), given["type"])(
-        **{key: value for key, value in given.items() if key != "type"}
-    )
 
 
 def _register_optimizers() -> None:
