@@ -159,7 +159,7 @@ class DeepSpeedStrategy(RanksStrategy):
             if reason:
                 raise ConfigError(f"{type(hook).__name__} does not work under DeepSpeedStrategy here: {reason}.")
             if self.stage and type(hook).__name__ in ("GradNormHook", "LossGuardHook"):
-                # The engine computes the norm in any case. A clipping to 0 is none for it, and has the wrapper report it.
+                # The engine computes the norm in any case; a clipping to 0, which is none, has the wrapper report it.
                 self.optim_wrapper.clip_grad_kwargs = self.optim_wrapper.clip_grad_kwargs or {"max_norm": 0.0}  # type: ignore[attr-defined]
 
     def _refusal(self, hook: Any) -> str | None:
