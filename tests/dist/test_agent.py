@@ -8,10 +8,13 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from trainwright.base.errors import ConfigError, RankError
@@ -150,6 +153,21 @@ def test_ranks_that_do_not_hear_are_ended_by_the_fourth_signal(ranks: Ranks) -> 
         time.sleep(0.05)
     """
     assert ranks(program, 1, max_restarts=2) == 75
+
+
+def test_a_signal_while_ranks_are_being_started_reaches_them(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = LocalElasticAgent._start_workers
+
+    def late(agent: Any, group: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not agent._heard:
+            time.sleep(0.01)
+        return start(agent, group)
+
+    monkeypatch.setattr(LocalElasticAgent, "_start_workers", late)
+    assert ranks("time.sleep(60)", 1, max_restarts=2) == 75
+    assert ranks.said == []
+    assert "trainwright-agent" not in [thread.name for thread in threading.enumerate()], "ranks are left to nobody"
 
 
 def test_a_failure_while_stopping_is_a_failure(ranks: Ranks) -> None:

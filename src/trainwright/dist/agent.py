@@ -97,12 +97,12 @@ class _Launcher:
     def run(self) -> int:
         thread = threading.Thread(target=self._work, name="trainwright-agent", daemon=True)
         numbers = [signal.Signals[name] for name in dict.fromkeys((*_SIGNALS, *self._plan.signals))]
-        with _handled(numbers, self._on_signal), _variables(_for_ranks(self._plan, numbers)):
-            thread.start()
-            try:
+        try:
+            with _handled(numbers, self._on_signal), _variables(_for_ranks(self._plan, numbers)):
+                thread.start()
                 thread.join()
-            except _Stopped:
-                return self._code_of_stop()
+        except _Stopped:
+            return self._code_of_stop()
         outcome = self._over[0]
         if isinstance(outcome, _Stopped):
             return self._code_of_stop()
@@ -124,7 +124,7 @@ class _Launcher:
     def _on_signal(self, number: int, frame: Any) -> None:
         self._heard.append(number)
         n_reached = self._agent.send(number if len(self._heard) <= _PATIENCE else signal.SIGKILL)
-        if not n_reached:
+        if not n_reached and not self._agent.is_starting:
             raise _Stopped
 
     def _code_of_stop(self) -> int:
@@ -148,6 +148,7 @@ class _Agent(LocalElasticAgent):
     def __init__(self, spec: WorkerSpec, folder: str, plan: Launch, heard: list[int]) -> None:
         super().__init__(spec, DefaultLogsSpecs(log_dir=os.path.join(folder, "ranks")))
         self._plan, self._heard = plan, heard
+        self.is_starting = False  # ranks that begin now are told what was heard meanwhile
         self._n_started = 0
         self._seen: dict[int, int] = {}
         self.failed: Failed | None = None
@@ -164,6 +165,13 @@ class _Agent(LocalElasticAgent):
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         variables = self._agree(worker_group)
+        self.is_starting = True  # before looking: a signal from here on is not one that finds nobody
+        try:
+            return self._start(worker_group, variables)
+        finally:
+            self.is_starting = False
+
+    def _start(self, worker_group: WorkerGroup, variables: Mapping[str, str]) -> dict[int, Any]:
         if self._heard:
             raise _Stopped
         if self._n_started and self.failed is None:
@@ -277,9 +285,9 @@ def _handled(numbers: list[signal.Signals], handler: Callable[[int, Any], None])
     """Signals that are ignored stay so: that is what nohup does."""
     before = {number: signal.getsignal(number) for number in numbers}
     before = {number: found for number, found in before.items() if found != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handler)
     try:
+        for number in before:
+            signal.signal(number, handler)
         yield
     finally:
         for number, found in before.items():
