@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trainwright import Runner, dist
 from trainwright.base.errors import RankError
@@ -136,6 +138,20 @@ def say(kept: Path, func: Any, *args: Any) -> None:
     name, text, took = func(*args)
     kept.mkdir(exist_ok=True)
     (kept / str(dist.get_rank())).write_text(f"{name}\n{text}\n{took}")
+
+
+def test_a_rank_that_ends_before_it_says_who_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = torch.distributed.HashStore()
+    for name, value in (("POLL_S", 0.01), ("group_store", lambda: store), ("get_rank", lambda: 1)):
+        monkeypatch.setattr(together, name, value)
+    monkeypatch.setattr(together, "get_world_size", lambda: 2)
+    monkeypatch.setattr(together, "_numbers", iter([7]))
+    store.set("trainwright/failed/7", json.dumps({"rank": 0, "trace": "Traceback of rank 0"}))
+    with (
+        pytest.raises(RankError, match="rank 0 failed, and this one could not go on without it"),
+        together.failing_together(),
+    ):
+        raise RuntimeError("Connection closed by peer")
 
 
 def build(folder: Path) -> tuple[str, str, float]:

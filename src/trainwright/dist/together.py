@@ -155,8 +155,8 @@ class _Watch:
             if first["rank"] == self._rank:  # the store may end with this process: the others read it first
                 self._wait_for(lambda: self._store.add(self._seen, 0) >= self._world_size, 6 * POLL_S)
                 self._store.set(f"{self._key}/gone", json.dumps(self._unseen() if is_consequence else []))
-            if is_consequence:  # the first one too may have failed of somebody who is gone
-                self._wait_for(lambda: bool(self._store.check([f"{self._key}/gone"])), 8 * POLL_S)
+            # The first one too may have failed of somebody who is gone; and it may itself end before it says so.
+            if is_consequence and self._wait_for(lambda: bool(self._store.check([f"{self._key}/gone"])), 8 * POLL_S):
                 first["gone"] = json.loads(self._store.get(f"{self._key}/gone"))
         except RuntimeError:
             return None
@@ -166,10 +166,14 @@ class _Watch:
         """The ranks that have not seen that one failed: in a living process a thread does."""
         return [rank for rank in range(self._world_size) if not self._store.check([f"{self._seen}/{rank}"])]
 
-    def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
+    def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether `condition` came true in time."""
         pause, end = threading.Event(), time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < end:
+        while not condition():
+            if time.monotonic() >= end:
+                return False
             pause.wait(0.02)
+        return True
 
     def close(self) -> None:
         """End the thread."""
