@@ -11,7 +11,8 @@ import pytest
 
 from trainwright.base.errors import ConfigError, RankError
 from trainwright.cli import launching
-from trainwright.cli.launching import Launching, launcher_of, n_processes, starts_ranks, without
+from trainwright.cli.launching import Launching, n_processes, starts_ranks, without
+from trainwright.cli.train import TrainOptions, _resume_command
 from trainwright.dist import addresses
 from trainwright.dist import agent as agents
 
@@ -87,11 +88,8 @@ def test_one_process_a_core_without_devices(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_under_torchrun_nothing_is_started_and_no_option_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launcher_of(None) == "none"
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert launcher_of(None) == "pytorch"
-    assert launcher_of("none") == "none"
     assert not starts_ranks("pytorch", Launching())
     with pytest.raises(
         ConfigError, match="started by torchrun already, as rank 1 of 2, and --nproc 2 would start more"
@@ -162,10 +160,13 @@ def test_a_rank_that_is_started_again_resumes_and_names_the_whole_command(
     assert code == 0
     assert "Trained 3 epochs, 24 iterations." in out
     monkeypatch.setenv("TRAINWRIGHT_LAUNCH", "--nproc 2 --max-restarts 1")
-    from trainwright.cli.train import TrainOptions, _resume_command
-
-    words = _resume_command(TrainOptions("c.py", None, None, False, False, "pytorch", []), "run")
+    options = TrainOptions("c.py", None, None, False, False, "pytorch", [])
+    words = _resume_command(options, "run")
     assert words == "trainwright train c.py --work-dir run --resume --launcher pytorch --nproc 2 --max-restarts 1"
+    monkeypatch.delenv("TRAINWRIGHT_LAUNCH")  # started by torchrun itself, on one node
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert _resume_command(options, "run").endswith("--resume --launcher pytorch --nproc 4")
 
 
 def test_a_rank_says_one_line_and_tells_its_starter_the_rest(

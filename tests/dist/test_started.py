@@ -44,11 +44,14 @@ def give(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
 def test_the_launcher_is_found(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], launcher: str) -> None:
     give(monkeypatch, values)
     assert dist.infer_launcher() == launcher
+    # In the shell of a SLURM job the variables are there as well, so that only torchrun is found without being named.
+    assert (dist.launcher_or_found(None), dist.launcher_or_found("slurm")) == ("none", "slurm")
 
 
 def test_torchrun_inside_of_slurm_is_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, {**SLURM, **dict.fromkeys(started.TORCHRUN, "1")})
     assert dist.infer_launcher() == "pytorch"
+    assert (dist.launcher_or_found(None), dist.launcher_or_found("none")) == ("pytorch", "none")
 
 
 @pytest.mark.parametrize(

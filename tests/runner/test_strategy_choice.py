@@ -9,20 +9,9 @@ import pytest
 
 from trainwright import Runner
 from trainwright.base.errors import ConfigError
-from trainwright.runner.strategy_choice import built_from_parts, started_by
+from trainwright.runner.strategy_choice import built_from_parts
 from trainwright.strategies import SingleDeviceStrategy
 from trainwright.testing.toys import toy_config
-
-TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-
-
-def test_torchrun_is_found_and_none_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in TORCHRUN:
-        monkeypatch.delenv(name, raising=False)
-    assert started_by(None) == "none"
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    assert [started_by(given) for given in (None, "none", "slurm")] == ["pytorch", "none", "slurm"]
 
 
 class OwnPrepare(SingleDeviceStrategy):

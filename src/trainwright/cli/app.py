@@ -16,7 +16,7 @@ from trainwright.cli.arguments import normalised
 from trainwright.cli.ckpt import Trust
 from trainwright.cli.ckpt import app as ckpt_app
 from trainwright.cli.config import app as config_app
-from trainwright.cli.launching import Launching, follow_the_launcher, launcher_of, left_to_launcher
+from trainwright.cli.launching import Launching, follow_the_launcher, left_to_launcher
 
 app = typer.Typer(
     name="trainwright",
@@ -101,10 +101,12 @@ def train(
     So does SIGTERM, with exit code 75 and a file WORK_DIR/.requeue: start it again with --resume.
     """
     from trainwright.cli.train import TrainOptions, train_config
+    from trainwright.dist import launcher_or_found
 
     launching = Launching(nproc, nnodes, node_rank, rdzv_endpoint, max_restarts)
     try:
-        options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher_of(launcher), cfg_options or [])
+        launcher = launcher_or_found(launcher)
+        options = TrainOptions(config, work_dir, resume, amp, auto_scale_lr, launcher, cfg_options or [])
         options = replace(options, profile_hooks=profile_hooks, fast_dev_run=fast_dev_run, trusted=trust_checkpoint)
         code = train_config(options, launching)
     except Interrupted as stop:  # caught here: typer ends every KeyboardInterrupt itself, and says nothing
@@ -129,10 +131,11 @@ def run_test(
 ) -> None:
     """Test the weights of CHECKPOINT with the test part of CONFIG and print the metrics."""
     from trainwright.cli.test import test_checkpoint
+    from trainwright.dist import launcher_or_found
 
     overrides = [*(cfg_options or []), *["trust_checkpoint=True"] * trust_checkpoint]
     launching = Launching(nproc, nnodes, node_rank, rdzv_endpoint)
-    raise typer.Exit(test_checkpoint(config, checkpoint, work_dir, launcher_of(launcher), overrides, launching))
+    raise typer.Exit(test_checkpoint(config, checkpoint, work_dir, launcher_or_found(launcher), overrides, launching))
 
 
 @app.command("plot-schedule")

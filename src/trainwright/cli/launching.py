@@ -40,15 +40,6 @@ class Launching:
         return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def launcher_of(launcher: str | None) -> str:
-    """The launcher that is meant: torchrun is found by its environment where none is named."""
-    if launcher is not None:
-        return launcher
-    from trainwright.dist import infer_launcher
-
-    return "pytorch" if infer_launcher() == "pytorch" else "none"
-
-
 def starts_ranks(launcher: str, options: Launching) -> bool:
     """Whether this process is to start others. Options that do not fit together are an error."""
     from trainwright.dist import infer_launcher
@@ -125,6 +116,8 @@ def command_name() -> str:
 
 def launch_words() -> list[str]:
     """The options that this rank's launch had, for a command that does the same again."""
+    if _OPTIONS not in os.environ and os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun, on one node
+        return ["--nproc", os.environ["LOCAL_WORLD_SIZE"]]
     return shlex.split(os.environ.get(_OPTIONS, ""))
 
 

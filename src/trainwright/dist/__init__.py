@@ -50,9 +50,10 @@ from trainwright.dist.shards import (
     local,
     norm_of_each,
     own_part,
+    telling_of_gathered,
     whole,
 )
-from trainwright.dist.started import infer_launcher
+from trainwright.dist.started import infer_launcher, launcher_or_found
 from trainwright.dist.together import failing_together, from_main
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "keeping_shards",
     "keeps_shards",
     "laid_out_as",
+    "launcher_or_found",
     "local",
     "master_only",
     "norm_of_each",
@@ -112,5 +114,6 @@ __all__ = [
     "own_part",
     "set_data_axis",
     "sync_random_seed",
+    "telling_of_gathered",
     "whole",
 ]

@@ -33,6 +33,13 @@ def infer_launcher() -> str:
     return "mpi" if any(kind[0] in os.environ for kind in _MPI) else "none"
 
 
+def launcher_or_found(launcher: str | None) -> str:
+    """The launcher that is meant: torchrun is found by its environment where none is named, and no other is."""
+    if launcher is not None:
+        return launcher
+    return "pytorch" if infer_launcher() == "pytorch" else "none"
+
+
 def variables_of(launcher: str, port: int | None = None) -> dict[str, str]:
     """The variables of torchrun for a process that `launcher` started; ConfigError for those that cannot be told."""
     found = _SOURCES[launcher](os.environ)

@@ -12,6 +12,7 @@ from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
 from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config, ConfigDict
+from trainwright.dist import launcher_or_found
 from trainwright.engine import HookTable
 from trainwright.engine.loops import follow_counters
 from trainwright.registry import RUNNERS
@@ -23,7 +24,6 @@ from trainwright.runner.checks.keys import raw
 from trainwright.runner.places import placed
 from trainwright.runner.preemption import preemptible
 from trainwright.runner.spec import ENV_CFG, RANDOMNESS
-from trainwright.runner.strategy_choice import started_by
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
 
@@ -118,7 +118,7 @@ class Runner(BuildMixin, CheckpointMixin):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         is_whole = check.is_whole(cfg)
         self.cfg = cfg if is_whole else _as_config(cfg)
-        given["launcher"] = started_by(launcher)
+        given["launcher"] = launcher_or_found(launcher)
         given["compile"] = dict.get(raw(self.cfg), "compile", False) if compile is None else compile
         specs = {name: _private_copy(value) for name, value in given.items() if name != "cfg"}
         problems = check.find_problems(specs, self.cfg, has_all_keys=is_whole, reach_out=True)

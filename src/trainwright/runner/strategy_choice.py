@@ -6,17 +6,9 @@ from inspect import signature
 from typing import Any
 
 from trainwright.base.errors import ConfigError
-from trainwright.dist import infer_launcher
 from trainwright.registry import STRATEGIES
 from trainwright.runner.spec import ddp_settings
 from trainwright.strategies import BaseStrategy, RanksStrategy
-
-
-def started_by(launcher: str | None) -> str:
-    """The launcher: torchrun is found by its environment where none is named."""
-    if launcher is not None:
-        return launcher
-    return "pytorch" if infer_launcher() == "pytorch" else "none"
 
 
 def wrapper_settings(cfg: Any, kind: Any) -> dict[str, Any]:
