@@ -157,6 +157,19 @@ def test_copies_and_tensor_groups_have_groups_of_their_own(tmp_path: Path) -> No
         assert ("all-reduce", 2) in {(entry["kind"], entry["group_size"]) for entry in found.traffic or ()}
 
 
+def test_the_wrapper_of_a_config_chooses_the_strategy_as_in_a_run(tmp_path: Path) -> None:
+    sharded = config(tmp_path, model_wrapper_cfg={"type": "MMFullyShardedDataParallel"})
+    assert dry_run(sharded, 2).strategy == "FSDPStrategy"
+    assert dry_run(sharded, 1).strategy == "SingleDeviceStrategy"
+    small = {"type": "MMDistributedDataParallel", "bucket_cap_mb": 0.0005}
+    calls = [
+        messages_of(dry_run(config(tmp_path, **changes), 2, name))["all-reduce calls"]
+        for changes in ({"model_wrapper_cfg": small}, {})
+        for name in (None, "ddp")
+    ]
+    assert calls[0] == calls[1] > calls[2] == calls[3] == 1
+
+
 def test_a_window_of_accumulation_and_mixed_precision_are_one_step(tmp_path: Path) -> None:
     wrapper = {"type": "AmpOptimWrapper", "dtype": "bfloat16", "accumulative_counts": 3, **ADAM}
     found = dry_run(config(tmp_path, optim_wrapper=wrapper), 2, "fsdp")

@@ -26,6 +26,7 @@ from trainwright.config import Config
 from trainwright.data import build_dataloader
 from trainwright.registry import STRATEGIES, DefaultScope
 from trainwright.runner.dry_run_recorder import StandInForDDP, StepRecorder, optimizer_tensors, sizes
+from trainwright.runner.strategy_choice import named_by_wrapper, wrapper_settings
 from trainwright.state import rng
 from trainwright.strategies import BaseStrategy, DDPStrategy, SingleDeviceStrategy, replicas
 
@@ -104,13 +105,16 @@ def _strategy_spec(cfg: Config, world_size: int, name: str | None) -> dict[str, 
     if isinstance(world_size, bool) or not isinstance(world_size, int) or world_size < 1:
         raise ConfigError(f"world size must be a whole number of at least 1, but got {world_size!r}.")
     own = dict(cfg.get("strategy") or {})
+    own.setdefault("type", named_by_wrapper(cfg, "SingleDeviceStrategy" if world_size == 1 else "DDPStrategy"))
+    if name is None or own["type"] == SHORT.get(name, name):
+        own = {**wrapper_settings(cfg, own["type"]), **own}
     if name is None:
-        return {"type": "SingleDeviceStrategy" if world_size == 1 else "DDPStrategy", **own}
+        return own
     known = [*SHORT, *STRATEGIES.module_dict]
     kind = SHORT.get(name, name)
     if kind not in STRATEGIES.module_dict:
         raise ConfigError(f"there is no strategy {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
-    spec = own if own.get("type") == kind else {"type": kind}
+    spec = own if own["type"] == kind else {"type": kind}
     if kind == "SingleDeviceStrategy" and world_size > 1:
         raise ConfigError(f"SingleDeviceStrategy is for one process, and --world-size says {world_size}.")
     if name == "hsdp" and spec.get("replicate", 1) == 1:

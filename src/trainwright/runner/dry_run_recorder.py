@@ -134,10 +134,12 @@ def _group_size(args: tuple[Any, ...]) -> int:
 class StandInForDDP(nn.Module):
     """A model in place of its DistributedDataParallel, which cannot hold fake tensors; it notes what that sends."""
 
-    def __init__(self, module: nn.Module, bucket_cap_mb: float = 25) -> None:
+    def __init__(self, module: nn.Module, bucket_cap_mb: float | None = None) -> None:
         super().__init__()
         self.module = module
-        self._cap = int(bucket_cap_mb * 1024 * 1024)
+        # By default the first bucket is a small one; a size that is set is that of all.
+        first = [] if bucket_cap_mb else [_distributed._DEFAULT_FIRST_BUCKET_BYTES]
+        self._limits = [*first, int((bucket_cap_mb or 25) * 1024 * 1024)]
         self.bucket_bytes: list[int] = []
 
     def train_step(self, data: Any, optim_wrapper: Any) -> Any:
@@ -148,8 +150,7 @@ class StandInForDDP(nn.Module):
     def exchange(self, recorder: StepRecorder) -> None:
         """Note the all-reduces of one backward, in the order in which the buckets fill: last parameters first."""
         params = [param for param in self.module.parameters() if param.requires_grad][::-1]
-        limits = [_distributed._DEFAULT_FIRST_BUCKET_BYTES, self._cap]
-        buckets, _ = _distributed._compute_bucket_assignment_by_size(params, limits, [False] * len(params))
+        buckets, _ = _distributed._compute_bucket_assignment_by_size(params, self._limits, [False] * len(params))
         self.bucket_bytes = [sum(params[place].nbytes for place in bucket) for bucket in buckets]
         for n_bytes in self.bucket_bytes:
             recorder.add("all-reduce", dist.get_world_size(), n_bytes)
