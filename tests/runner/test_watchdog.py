@@ -116,8 +116,11 @@ class PauseAt(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         pause, tries = threading.Event(), 0
-        reports = [Path(runner.log_dir) / "hangs" / f"rank_{rank}_collectives.json" for rank in range(2)]
-        while (runner.rank, runner.iter) == (1, 2) and not all(path.exists() for path in reports) and tries < 1000:
+        if (runner.rank, runner.iter) != (1, 2):
+            return
+        reports = [Path(runner.log_dir) / "hangs" / f"rank_{rank}.txt" for rank in range(2)]
+        # A machine that is busy may have held up an iteration before, which then was reported too.
+        while not all(path.exists() and "iteration 2, for" in path.read_text() for path in reports) and tries < 1000:
             pause.wait(0.05)
             tries += 1
 
@@ -185,7 +188,7 @@ def beat(rank: int, number: int = 4, pending: str = "", group: str = "the defaul
     ("beats", "verdict"),
     [
         ([beat(0, 5, "gloo:x"), None, beat(2, 5, "gloo:x")], "rank 1 did not answer: the process is gone"),
-        ([beat(0, 5, "gloo:x"), beat(1, 4), beat(2, 4)], "The others wait for ranks 1, 2, which has not come"),
+        ([beat(0, 5, "gloo:x"), beat(1, 4), beat(2, 4)], "The others wait for ranks 1, 2, which have not come"),
         ([beat(0), beat(1), beat(2)], "No rank waits in a collective: each stands still by itself."),
         ([beat(0, 5, "gloo:x"), beat(1, 5), beat(2, 5, "gloo:x")], "The others wait for rank 1, which waits in no"),
         ([beat(0, 5, "gloo:x n"), beat(1, 5, "gloo:y n"), beat(2, 5, "gloo:y n")], "The ranks wait in different coll"),

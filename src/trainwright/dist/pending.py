@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+DEFAULT_GROUP = "the default group"
+
 
 @dataclass(frozen=True)
 class Collective:
@@ -58,7 +60,7 @@ def _entries(text: Any) -> list[dict[str, Any]]:
 
 def _group(entry: dict[str, Any]) -> str:
     name, description = (*entry.get("process_group", ()), "", "")[:2]
-    return "the default group" if description == "default_pg" else f"group {name} ({description})"
+    return DEFAULT_GROUP if description == "default_pg" else f"group {name} ({description})"
 
 
 def _shapes(entry: dict[str, Any]) -> str:

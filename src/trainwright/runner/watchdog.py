@@ -16,6 +16,7 @@ from typing import Any
 from trainwright.base.errors import RankError
 from trainwright.base.text import table
 from trainwright.dist import get_dist_info, group_store
+from trainwright.dist.pending import DEFAULT_GROUP
 from trainwright.dist.rank_failure import tell
 from trainwright.runner.stalled import heartbeat
 from trainwright.runner.watchdog_cfg import WatchdogCfg
@@ -187,18 +188,18 @@ def culprit(beats: Mapping[int, Mapping[str, Any]], world_size: int) -> str:
     if gone:
         return f"{_ranks(gone)} did not answer: the process is gone, or a call in it does not let other threads run."
     waiting = {rank: beat for rank, beat in beats.items() if beat["pending"]}
-    groups = sorted({group for beat in waiting.values() for group in beat["newest"]})
-    for group in groups:
-        numbers = {rank: int(beat["newest"].get(group, 0)) for rank, beat in beats.items()}
-        behind = [rank for rank, number in numbers.items() if number < max(numbers.values())]
-        if behind and group == "the default group":
-            what = ", ".join(f"rank {rank} is at {beats[rank]['at']} ({beats[rank]['where']})" for rank in behind[:3])
-            return f"The others wait for {_ranks(behind)}, which has not come to that collective: {what}."
     if not waiting:
         return "No rank waits in a collective: each stands still by itself."
+    newest = {rank: int(beat["newest"].get(DEFAULT_GROUP, 0)) for rank, beat in beats.items()}
+    behind = [rank for rank, number in newest.items() if number < max(newest.values())]
+    if behind:
+        what = ", ".join(f"rank {rank} is at {beats[rank]['at']} ({beats[rank]['where']})" for rank in behind[:3])
+        have = "has" if len(behind) == 1 else "have"
+        return f"The others wait for {_ranks(behind)}, which {have} not come to that collective: {what}."
     if len(waiting) < len(beats):
         rest = [rank for rank in beats if rank not in waiting]
-        return f"The others wait for {_ranks(rest)}, which waits in no collective."
+        wait = "waits" if len(rest) == 1 else "wait"
+        return f"The others wait for {_ranks(rest)}, which {wait} in no collective."
     different = {beat["pending"].partition(" ")[0] for beat in waiting.values()}
     if len(different) > 1:
         return "The ranks wait in different collectives: they do not do the same work in the same order."
