@@ -16,7 +16,7 @@ import pytest
 from trainwright import Runner, dist
 from trainwright.base.errors import ConfigError, MissingExtraError, Preempted, RankError
 from trainwright.engine import Hook
-from trainwright.runner.on_ray import RankEnded, train_on_ray
+from trainwright.runner.on_ray import RankEnded, _connected, train_on_ray
 from trainwright.testing.rank_runs import EVERY_2, exact_state
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.toys import differences, toy_config
@@ -50,6 +50,38 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_rank_that_ray_did_not_start_is_told_so() -> None:
     with pytest.raises(ConfigError, match="launcher='ray' is for a process that Ray started"):
         dist.init_dist("ray")
+
+
+class NoCluster:
+    """Ray, where no cluster runs."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **settings: Any) -> None:
+        if address != "local":
+            raise ConnectionError("nobody is there")
+        self.started.append(address)
+
+    def shutdown(self) -> None:
+        self.started.append("ended")
+
+
+def test_a_cluster_that_is_named_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    ray = NoCluster()
+    text = "no Ray cluster answers at RAY_ADDRESS=head:6379: nobody is there"
+    with pytest.raises(ConfigError, match=text), _connected(ray, 2):
+        pass
+    assert ray.started == []
+    monkeypatch.delenv("RAY_ADDRESS")
+    with _connected(ray, 2):
+        assert ray.started == ["local"]
+    assert ray.started == ["local", "ended"]
 
 
 def test_what_ended_a_rank_travels() -> None:

@@ -117,9 +117,15 @@ def _connected(ray: Any, num_workers: int) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless it is wished
+    address = os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(address=os.environ.get("RAY_ADDRESS") or "auto")
-    except ConnectionError:
+        ray.init(address=address or "auto")
+    except ConnectionError as error:
+        if address:  # a cluster that was named is not replaced by this machine
+            raise ConfigError(
+                f"no Ray cluster answers at RAY_ADDRESS={address}: {error}. Start it, or unset RAY_ADDRESS to train on "
+                "this machine."
+            ) from error
         ray.init(address="local", num_cpus=max(num_workers, os.cpu_count() or 1))
     try:
         yield
