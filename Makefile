@@ -115,6 +115,7 @@ bench: venv
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/hook_cost.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/distributed.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis work_dirs

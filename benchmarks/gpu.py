@@ -1,6 +1,6 @@
 """Throughput and peak memory of Trainwright's Runner over a loop written by hand, on one CUDA device.
 
-Two tasks with data made here: a byte GPT with the body of GPT-2 small, and a CNN with the layers of a ResNet-50;
+Two tasks with data made here: a byte GPT as large as GPT-2 small, and a CNN with the layers of a ResNet-50;
 autocast in bfloat16, torch.compile, AdamW. Each measurement is a process of its own; the engines take turns, round
 after round, and a figure is the median of the ratios to the loop by hand of the same round. A further run lets every
 wait for the device between two reports be an error. Exits 1 when Trainwright has less than 0.99 of the throughput,
@@ -318,7 +318,7 @@ def main() -> int:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="models and batches of the smallest size, not compiled")
     parser.add_argument("--tasks", default="gpt,cnn")
-    parser.add_argument("--layers", type=int, default=12, help="of the GPT: 12 are 86 M parameters, 17 are 121 M")
+    parser.add_argument("--layers", type=int, default=17, help="of the GPT: 17 are 121 M parameters, 12 are 86 M")
     parser.add_argument("--gpt-batch", type=int, default=16)
     parser.add_argument("--cnn-batch", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=200)
