@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainwright import dist
 from trainwright.state import HostCopies, HostMemory, host_copy
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.toys import awkward_tree, differences
@@ -105,3 +106,20 @@ def test_of_a_sharded_tensor_each_rank_copies_its_part():
     (first, *same), (second, *also) = run_ranks(2, _copy_a_shard)
     assert [first.shape[0], second.shape[0]] == [4, 3]
     assert same == also == [True, True]
+
+
+def _copy_what_is_gathered():
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    sharded = distribute_tensor(torch.arange(14.0).reshape(7, 2), init_device_mesh("cpu", (2,)), [Shard(0)])
+    memory = HostMemory()
+    copies = HostCopies(memory)
+    with dist.telling_of_gathered(copies.adopt):
+        whole, buffer = dist.gathered(sharded), dist.gathered(torch.ones(3))
+    copied = copies.tree({"w": whole, "buffer": buffer})
+    return copied["w"] is whole, copied["buffer"] is buffer, memory.n_bytes
+
+
+def test_a_tensor_that_was_gathered_for_the_copy_is_not_copied_again():
+    assert run_ranks(2, _copy_what_is_gathered) == [(True, False, 12)] * 2

@@ -148,7 +148,7 @@ def test_what_cannot_work_is_refused_when_the_runner_is_made(tmp_path: Path) -> 
         "no options": "comm_hook 'fp16' takes no settings, but got rank.",
         "no state": "comm_hook 'powersgd': got an unexpected keyword argument 'state'",
         "needs none": "comm_hook 'fp16' takes no settings, but got state.",
-        "kind": "comm_hook",
+        "kind": "comm_hook must be a name, a function or a dict with a type, but got 3.",
         "twice": "DDPStrategy has static_graph=True, and its model_wrapper static_graph=False: say it once.",
         "wrapped": "the model is a MMDistributedDataParallel already, so static_graph=True would have no effect",
         "anomalous": "detect_anomalous_params looks at the loss of the wrapper's train_step",

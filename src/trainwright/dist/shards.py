@@ -14,6 +14,7 @@ from torch import distributed as torch_dist
 from trainwright.dist.process import is_main_process
 
 _keeps_shards: ContextVar[bool] = ContextVar("keeps_shards", default=False)
+_tell: ContextVar[Callable[[torch.Tensor], None] | None] = ContextVar("tell_of_gathered", default=None)
 
 
 @contextmanager
@@ -29,6 +30,17 @@ def keeping_shards() -> Iterator[None]:
 def keeps_shards() -> bool:
     """Whether this is within :func:`keeping_shards`."""
     return _keeps_shards.get()
+
+
+@contextmanager
+def telling_of_gathered(tell: Callable[[torch.Tensor], None]) -> Iterator[None]:
+    """Within it ``tell(tensor)`` is called with each whole tensor that :func:`gathered` makes: its memory is nobody
+    else's, so that it need not be copied."""
+    before = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(before)
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -108,7 +120,12 @@ def gathered(tensor: torch.Tensor) -> torch.Tensor:
     if _keeps_shards.get():
         return tensor.detach()
     full: torch.Tensor = whole(tensor.detach())
-    return full.to("cpu", copy=True) if is_main_process() else full.to("meta")
+    if not is_main_process():
+        return full.to("meta")
+    full = full.to("cpu", copy=True)
+    if (tell := _tell.get()) is not None:
+        tell(full)
+    return full
 
 
 def gathered_tree(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainwright.checkpoint.async_save import AsyncSaver, Job
 from trainwright.checkpoint.layouts import name_in
+from trainwright.dist import telling_of_gathered
 
 STALL = "checkpoint/stall_s"
 Settled = Callable[[BaseException | None, Any], None]
@@ -43,7 +44,8 @@ def begin(
     copies = saver.copies()
     runner.strategy.copies = copies
     try:
-        tree = runner.training_tree(**settings, sharded=layout == "folder")
+        with telling_of_gathered(copies.adopt):  # what rank 0 puts together for a file is not there twice
+            tree = runner.training_tree(**settings, sharded=layout == "folder")
     finally:
         runner.strategy.copies = None
     tree = saver.snapshot(path, tree, copies)

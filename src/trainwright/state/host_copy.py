@@ -81,6 +81,11 @@ class HostCopies:
             self._sources.append(source)
         return self._tensors[id(source)]
 
+    def adopt(self, tensor: torch.Tensor) -> None:
+        """Take a tensor that was made for this copy, and is on the host, as it is."""
+        self._own.add(tensor.untyped_storage()._cdata)
+        self._sources.append(tensor)
+
     @torch.no_grad()
     def _copied(self, source: torch.Tensor) -> torch.Tensor:
         if is_sharded(source):
