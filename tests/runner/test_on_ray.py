@@ -15,6 +15,7 @@ import pytest
 
 from trainwright import Runner, dist
 from trainwright.base.errors import ConfigError, MissingExtraError, Preempted, RankError
+from trainwright.config import Config
 from trainwright.engine import Hook
 from trainwright.runner.on_ray import RankEnded, _connected, train_on_ray
 from trainwright.testing.rank_runs import EVERY_2, exact_state
@@ -39,6 +40,14 @@ def test_a_config_is_checked_before_anything_is_started(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="max_epoch"):
         train_on_ray(toy_config(tmp_path, train_cfg={"by_epoch": True, "max_epoch": 2}), num_workers=2)
+
+
+def test_the_config_of_the_caller_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    cfg = Config(toy_config(tmp_path, launcher="none"))
+    with pytest.raises(MissingExtraError):
+        train_on_ray(cfg, num_workers=2)
+    assert cfg.launcher == "none"
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def train_on_ray(
 def _of_config(
     cfg: Mapping[str, Any], dist_cfg: Mapping[str, Any] | None, storage_path: str | None
 ) -> tuple[Callable[[bool], Any], Mapping[str, Any] | None, str | None]:
-    config = cfg if isinstance(cfg, Config) else Config(dict(cfg))
+    config = cfg.copy() if isinstance(cfg, Config) else Config(dict(cfg))
     config.launcher = "ray"
     check.refuse(check.validate(config))
     own = (config.get("env_cfg") or {}).get("dist_cfg")
