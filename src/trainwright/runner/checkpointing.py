@@ -315,7 +315,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             if name in saved_hooks and (hook.rewinds or not goes_back):
                 state = saved_hooks[name]
                 if _is_per_rank(hook) and "by_rank" in state:
-                    state = state["by_rank"][self.rank % len(state["by_rank"])]
+                    state = item_of_rank(state["by_rank"], meta.get("data_size"), True)
                 hook.load_state_dict(state)
         # Put in place right before the loop starts: building and hooks may draw until then.
         # What a rank draws belongs to its samples. One that was not there when they were saved has the streams of
