@@ -72,8 +72,12 @@ def clip_sharded(params: list[nn.Parameter], type: str = "norm", **options: Any)
     if options.get("error_if_nonfinite", False) and not bool(torch.isfinite(total)):
         raise RuntimeError(f"the norm of order {order} of the gradients is {float(total)}, and cannot be clipped.")
     share = torch.clamp(options["max_norm"] / (total + 1e-6), max=1.0)
+    by_device: dict[torch.device, list[torch.Tensor]] = {}  # offloaded parts, and whole ones that are not
     with torch.no_grad():
-        torch._foreach_mul_([dist.local(gradient) for gradient in gradients], share)
+        for part in map(dist.local, gradients):
+            by_device.setdefault(part.device, []).append(part)
+        for device, parts in by_device.items():
+            torch._foreach_mul_(parts, share.to(device))
     return total  # type: ignore[no-any-return]
 
 
