@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
@@ -106,6 +106,9 @@ def _refusals() -> list[str]:
         build_dataloader({"dataset": list(range(4)), "sampler": sampler, "batch_size": 1}, seed=1)
     mended = DistributedSampler(list(range(4)), num_replicas=1, rank=0)
     build_dataloader({"dataset": list(range(4)), "sampler": mended, "batch_size": 1}, seed=1)
+    build_dataloader(DataLoader(list(range(4)), sampler=mended))
+    with pytest.raises(ConfigError, match="DistributedSampler divides the samples among 2 ranks"):
+        build_dataloader(DataLoader(list(range(4)), sampler=sampler))
     return [*texts, str(error.value)]
 
 

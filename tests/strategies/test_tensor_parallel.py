@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader, DistributedSampler
 
 from trainwright import dist
+from trainwright.base.errors import ConfigError
 from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.checkpoint.manifest import Manifest
 from trainwright.engine import Hook
@@ -26,7 +28,7 @@ from trainwright.testing.rank_runs import (
     train_toy,
 )
 from trainwright.testing.toy_transformer import PLAN, SEQUENCE_PLAN
-from trainwright.testing.toys import toy_loader
+from trainwright.testing.toys import ToyDataset, toy_loader
 
 TOY_PLAN = {"first": "colwise", "second": "rowwise"}
 TENSOR = {"type": "TensorParallelStrategy", "plan": TOY_PLAN}
@@ -302,3 +304,15 @@ def test_an_overflow_in_one_part_leaves_the_step_out_on_all_ranks(tmp_path: Path
     first, second = in_ranks(2, scaled_run, tmp_path)
     assert first == second
     assert first[1] == 128.0
+
+
+def with_a_loader_made_before(folder: Path) -> str:
+    loader = DataLoader(ToyDataset(16), batch_size=4, sampler=DistributedSampler(range(16)))  # of all ranks
+    with pytest.raises(ConfigError) as error:
+        train_toy(folder, strategy=TENSOR, train_dataloader=loader)
+    return str(error.value)
+
+
+def test_a_loader_made_before_must_give_a_group_the_same_samples(tmp_path: Path) -> None:
+    for text in in_ranks(2, with_a_loader_made_before, tmp_path):
+        assert "DistributedSampler divides the samples among 2 ranks" in text

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.collate import pseudo_collate
+from trainwright.data.indices import samplers_of
 from trainwright.data.keyed import KeyedDataLoader
 from trainwright.data.sample_errors import max_skipped
 from trainwright.data.sampler import DefaultSampler, checked_size
@@ -37,7 +38,8 @@ def build_dataloader(
     diff_rank_seed: bool = False,
     keyed: bool = True,
 ) -> DataLoader[Any]:
-    """Build a loader from its config; a loader that is built already is returned as it is.
+    """Build a loader from its config; a loader that is built already is returned as it is, if
+    it gives ranks of one tensor group the same samples.
 
     The config takes torch's DataLoader arguments, where `dataset`, `sampler`, `batch_sampler`, `collate_fn` and
     `worker_init_fn` may be configs of their registries, and:
@@ -49,6 +51,8 @@ def build_dataloader(
     draws its own common one. `keyed` False gives a plain DataLoader whose workers are seeded as MMEngine's.
     """
     if isinstance(dataloader, DataLoader):
+        for sampler in samplers_of(dataloader):
+            _divides_as_data(sampler)
         return dataloader
     options = checked_options(dataloader)
     dataset = _build_dataset(options)

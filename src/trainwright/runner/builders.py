@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.text import did_you_mean
+from trainwright.data import build_dataloader
 from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
 from trainwright.engine.loops import BaseLoop
 from trainwright.evaluation import Evaluator
@@ -26,6 +29,7 @@ def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
             f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when "
             "no type is named. Drop one of them."
         )
+    _check_built(dataloader)
     args: dict[str, Any] = {"runner": runner, "dataloader": dataloader}
     if "type" in cfg:
         return LOOPS.build(cfg, default_args=args)  # type: ignore[no-any-return]
@@ -57,14 +61,26 @@ def build_eval_loop(runner: Any, name: str, loop: Any, dataloader: Any, evaluato
         return loop
     _as_dict(loop, f"{name}_cfg")
     _refuse_skipping(name, dataloader)
+    _check_built(dataloader)
     args = {"runner": runner, "dataloader": dataloader, "evaluator": evaluator}
     args["type"] = "ValLoop" if name == "val" else "TestLoop"
     return LOOPS.build(loop, default_args=args)  # type: ignore[no-any-return]
 
 
-def _refuse_skipping(name: str, dataloader: Any) -> None:
+def _each(dataloader: Any) -> list[Any]:
     several = isinstance(dataloader, dict) and "dataset" not in dataloader
-    for cfg in dataloader.values() if several else [dataloader]:
+    return list(dataloader.values()) if several else [dataloader]
+
+
+def _check_built(dataloader: Any) -> None:
+    """ConfigError for a loader, made before the strategy, that gives ranks of one tensor group different samples."""
+    for loader in _each(dataloader):
+        if isinstance(loader, DataLoader):
+            build_dataloader(loader)
+
+
+def _refuse_skipping(name: str, dataloader: Any) -> None:
+    for cfg in _each(dataloader):
         policy = cfg.get("on_sample_error", "raise") if isinstance(cfg, dict) else "raise"
         if policy != "raise":
             raise ConfigError(
