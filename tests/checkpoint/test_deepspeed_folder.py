@@ -72,7 +72,7 @@ def test_weights_are_put_together_in_single_precision(tmp_path: Path, scaler: An
 def test_a_part_that_is_missing_is_an_error(tmp_path: Path, scaler: Any) -> None:
     step = write(tmp_path, 2, scaler)
     (step / "zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"has 1 of 2 \*_optim_states.pt"):
+    with pytest.raises(CheckpointError, match=r"last' has 1 of 2 \*_optim_states.pt: copy it again.$"):
         read_checkpoint(tmp_path)
     for file in step.glob("*_optim_states.pt"):
         file.unlink()
@@ -88,6 +88,14 @@ def test_parts_that_do_not_make_up_the_shapes_are_an_error(tmp_path: Path, scale
     path = step / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
     short = {"zero_stage": 2, "partition_count": 2, "single_partition_of_fp32_groups": [torch.zeros(2)]}
     torch.save({"optimizer_state_dict": short}, path)
+    with pytest.raises(CheckpointError, match="do not make up the shapes"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("states", [[], [1], {"partition_count": []}, {"partition_count": 2}])
+def test_states_that_are_none_are_an_error(tmp_path: Path, scaler: Any, states: Any) -> None:
+    for file in write(tmp_path, 2, scaler).glob("*_optim_states.pt"):
+        torch.save({"optimizer_state_dict": states}, file)
     with pytest.raises(CheckpointError, match="do not make up the shapes"):
         read_checkpoint(tmp_path)
 

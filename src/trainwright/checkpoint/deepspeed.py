@@ -38,9 +38,11 @@ def read_deepspeed(folder: Path, map_location: MapLocation = "cpu") -> dict[str,
     if optims:
         parts = [read_file(path, map_location).get("optimizer_state_dict") or {} for path in optims]
         others = [read_file(path, map_location) for path in models[1:]]
-        _check(step, first, parts)
         try:
+            _check(step, first, parts)
             state = _merged([first, *others], parts, state)
+        except CheckpointError:
+            raise
         except (KeyError, IndexError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{str(step)!r} is no whole checkpoint of DeepSpeed: its parts do not make up the shapes that it names "
