@@ -342,3 +342,15 @@ def test_a_parameter_that_goes_away_later():
     del model[3].bias
     with pytest.raises(ConfigError, match="it has no '3.bias'"):
         average.update_parameters(model)
+
+
+def test_the_average_of_a_compiled_model_computes_with_weights_of_its_own():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    for module in (model, model[0]):
+        module.forward = torch.compile(module.forward, backend="eager")
+    average = ExponentialMovingAverage(model)
+    with torch.no_grad():
+        for parameter in average.module.parameters():
+            parameter.fill_(1.0)
+    assert torch.equal(average(torch.ones(1, 2)), torch.full((1, 2), 3.0))
+    assert not torch.equal(model(torch.ones(1, 2)), torch.full((1, 2), 3.0))

@@ -18,8 +18,9 @@ _STATE = "__composable_api_state_key"  # where torch keeps what manages the modu
 
 
 def twin_of(model: nn.Module) -> nn.Module:
-    """A deep copy. FSDP refuses to be copied: of modules that it shards the copy has the class and the attributes that
-    they had before, and as parameters this rank's parts, but nothing that would put these together for a forward."""
+    """A deep copy, in which no method is compiled. FSDP refuses to be copied: of modules that it shards the copy has the
+    class and the attributes that they had before, and as parameters this rank's parts, but nothing that would put these
+    together for a forward."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: then nothing is sharded
     memo: dict[int, Any] = {}
     if fsdp is not None:
@@ -27,7 +28,13 @@ def twin_of(model: nn.Module) -> nn.Module:
             if isinstance(module, fsdp.FSDPModule):
                 module.reshard()  # after a forward without backward it may still be whole
                 memo[id(module)] = _unmanaged(module, memo)
-    return deepcopy(model, memo)
+    twin = deepcopy(model, memo)
+    for module in twin.modules():
+        for name, value in list(vars(module).items()):
+            # Functions are not copied, and a compiled method is one: it would compute with the weights of `model`.
+            if hasattr(value, "_torchdynamo_orig_callable") and hasattr(type(module), name):
+                del vars(module)[name]
+    return twin
 
 
 def _unmanaged(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
