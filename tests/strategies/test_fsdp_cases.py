@@ -103,9 +103,7 @@ def run_case(folder: Path, name: str) -> Any:
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")  # of torch, of what it compiles
     size = 24 // dist.get_world_size()
     strategy = None if dist.get_world_size() == 1 else {"type": "FSDPStrategy", **settings}
-    if (
-        name == "wrapper" and dist.get_world_size() > 1
-    ):  # where MMEngine's configs have it, with a launcher that says that there are several
+    if name == "wrapper" and strategy:  # where MMEngine's configs have it, with a launcher that says: several ranks
         strategy, changes = None, {"model_wrapper_cfg": settings["model_wrapper"], "launcher": "pytorch"}
     changes = {**changes, "train_dataloader": toy_loader(48, size // 2 if name == "accumulate" else size)}
     runner, losses = run(folder, size, strategy, **changes)

@@ -294,8 +294,8 @@ class OptimWrapper(BaseOptimWrapper):
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Say how many losses came before and how many there will be, so that the last window is known to be short.
 
-        ``init_counts`` > 0 after a resume. Gradients are not saved: when the count stops inside a window and none is
-        held, the losses left in that window share its step alone.
+        ``init_counts`` > 0 after a resume. When the count stops inside a window and no gradient is held, because none
+        was saved, the losses left in that window share its step alone.
         """
         self._max_counts = max_counts
         self._count_from(init_counts)
