@@ -18,9 +18,9 @@ _STATE = "__composable_api_state_key"  # where torch keeps what manages the modu
 
 
 def twin_of(model: nn.Module) -> nn.Module:
-    """A deep copy, in which no method is compiled. FSDP refuses to be copied: of modules that it shards the copy has the
-    class and the attributes that they had before, and as parameters this rank's parts, but nothing that would put these
-    together for a forward."""
+    """A deep copy, in which no method is compiled. FSDP refuses to be copied: of modules that it shards the copy has
+    the class and the attributes that they had before, and as parameters this rank's parts, but nothing that would put
+    these together for a forward."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: then nothing is sharded
     memo: dict[int, Any] = {}
     if fsdp is not None:
