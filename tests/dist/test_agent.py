@@ -10,6 +10,8 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from trainwright.base.errors import ConfigError, RankError
+from trainwright.dist import agent as agents
 from trainwright.dist.agent import Launch, launch
 from trainwright.dist.rank_failure import tell
 
@@ -168,6 +171,22 @@ def test_a_signal_while_ranks_are_being_started_reaches_them(ranks: Ranks, monke
     assert ranks("time.sleep(60)", 1, max_restarts=2) == 75
     assert ranks.said == []
     assert "trainwright-agent" not in [thread.name for thread in threading.enumerate()], "ranks are left to nobody"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_signal_after_the_end_of_the_ranks_changes_nothing(
+    ranks: Ranks, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real = agents._handled
+
+    @contextmanager
+    def late(*args: Any) -> Iterator[None]:
+        with real(*args):
+            yield
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(agents, "_handled", late)
+    assert ranks(f"sys.exit({code})", 1) == code
 
 
 def test_a_failure_while_stopping_is_a_failure(ranks: Ranks) -> None:

@@ -102,7 +102,8 @@ class _Launcher:
                 thread.start()
                 thread.join()
         except _Stopped:
-            return self._code_of_stop()
+            if not self._over:  # or else the ranks have ended by themselves
+                return self._code_of_stop()
         outcome = self._over[0]
         if isinstance(outcome, _Stopped):
             return self._code_of_stop()
