@@ -171,7 +171,9 @@ def frozen(folder: Path, strategy: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_batch_in_a_window_of_the_engine_cannot_be_skipped(tmp_path: Path, stage: int) -> None:
-    with pytest.raises(AssertionError, match="policy='skip' goes back in time, and with .*inside an accumulation window"):
+    with pytest.raises(
+        AssertionError, match="policy='skip' goes back in time, and with .*inside an accumulation window"
+    ):
         in_ranks(2, skipping, tmp_path, zero(stage), 2)
 
 
