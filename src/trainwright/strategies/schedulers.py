@@ -48,15 +48,19 @@ def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
 
 
 def make_schedulers(
-    cfg: Any, optim_wrapper: BaseOptimWrapper, horizon: dict[str, int | None], for_one: Callable[..., list[Any]]
+    cfg: Any,
+    optim_wrapper: BaseOptimWrapper,
+    horizon: dict[str, int | None],
+    for_one: Callable[..., list[Any]] | None = None,
 ) -> Schedulers:
     """Schedulers for one wrapper (a list) or several (a dict of lists under their names).
 
     ``horizon`` holds ``epoch_length``, ``max_epochs`` and ``max_iters``: the default ``end`` of a scheduler is the
     end of the training in its own unit, and ``convert_to_iter_based`` needs the epoch length in iterations. Where a
     maximum is None, nobody knows that end, and a scheduler that depends on it needs its own. ``for_one`` builds those
-    of one wrapper; see :func:`schedulers_for_one`.
+    of one wrapper; by default :func:`schedulers_for_one`.
     """
+    for_one = for_one or schedulers_for_one
     if not isinstance(optim_wrapper, OptimWrapperDict):
         return for_one(cfg, optim_wrapper, horizon)
     by_name = isinstance(cfg, dict) and "type" not in cfg
