@@ -12,6 +12,7 @@ import pytest
 from trainwright.base.errors import ConfigError, RankError
 from trainwright.cli import launching
 from trainwright.cli.launching import Launching, n_processes, starts_ranks, without
+from trainwright.cli.settings import load
 from trainwright.cli.train import TrainOptions, _resume_command
 from trainwright.dist import addresses
 from trainwright.dist import agent as agents
@@ -97,6 +98,13 @@ def test_under_torchrun_nothing_is_started_and_no_option_is_needed(monkeypatch: 
         starts_ranks("pytorch", Launching("2"))
     with pytest.raises(ConfigError, match="--launcher ray would start more in each"):
         starts_ranks("ray", Launching())
+
+
+def test_none_is_none_under_torchrun_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "launcher" not in load("toy.py", None, "none", [])
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert load("toy.py", None, "none", []).launcher == "none"
 
 
 def test_ranks_run_the_command_without_the_options_of_the_launch(command: Any, plans: list[agents.Launch]) -> None:

@@ -17,6 +17,8 @@ def load(config: str, work_dir: str | None, launcher: str, cfg_options: Sequence
         cfg.work_dir = work_dir
     elif cfg.get("work_dir") is None:
         cfg.work_dir = os.path.join("work_dirs", Path(config).stem)
-    if launcher != "none":
+    from trainwright.dist import infer_launcher
+
+    if launcher != "none" or infer_launcher() == "pytorch":  # 'none' is said too where a Runner would find torchrun
         cfg.launcher = launcher
     return cfg
