@@ -16,6 +16,7 @@ from torch import nn
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
+from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.cli.dry_run import run_dry
 from trainwright.config import Config
 from trainwright.dist.pending import recorded
@@ -277,3 +278,16 @@ def test_the_command_writes_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
         run_dry(str(path), 1, None, ["inputs"], False, [])
     assert torch.equal(before, torch.random.get_rng_state())
     assert not (tmp_path / "never").exists()
+
+
+def test_a_rank_that_was_tried_before_is_the_rank_that_it_is(tmp_path: Path) -> None:
+    strategy = {"type": "FSDPStrategy"}
+    dry_run(Config(toy_config(tmp_path / "tried", strategy=strategy)), 2)  # as rank 0, also for what is rank 1 below
+    changes = {"strategy": strategy, "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}}}
+    plain = run_ranks(2, _last_weights, tmp_path / "real", changes)
+    assert all(torch.equal(plain[0][name], plain[1][name]) for name in plain[0])
+
+
+def _last_weights(folder: Path, changes: dict[str, Any]) -> dict[str, torch.Tensor]:
+    runner = train_toy(folder, **changes)
+    return dict(read_checkpoint(folder / f"epoch_{runner.max_epochs}")["state_dict"])

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import traceback
 import warnings
@@ -200,6 +201,16 @@ def _fake_group(world_size: int) -> Iterator[None]:
     finally:
         dist.cleanup()
         torch_dist.destroy_process_group()
+        _forget_meshes()
+
+
+def _forget_meshes() -> None:
+    """Empty what torch remembers of operations on DTensors: with a mesh of this group, in which this process is rank 0,
+    which it would take for the equal mesh of a later one, where it may be another."""
+    if "torch.distributed.tensor" in sys.modules:
+        from torch.distributed.tensor import debug
+
+        debug._clear_sharding_prop_cache()
 
 
 class _Trial:
