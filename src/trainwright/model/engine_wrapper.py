@@ -65,15 +65,19 @@ class MMDeepSpeedEngineWrapper:
         return inputs
 
     def _run_forward(self, data: Any, mode: str) -> Any:
-        forward: Callable[..., Any] = self.model
-        if isinstance(data, dict):
-            return forward(**data, mode=mode)
-        if isinstance(data, (list, tuple)):
-            return forward(*data, mode=mode)
-        raise ConfigTypeError(
-            f"{type(self.model.module).__name__}: a batch must be a dict (keyword arguments of forward), a list or a "
-            f"tuple (positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
-        )
+        return call_with_batch(self.model, self.model.module, data, mode)
+
+
+def call_with_batch(forward: Callable[..., Any], model: Any, data: Any, mode: str) -> Any:
+    """``forward`` of the batch `data`, for an engine around `model`; ConfigTypeError for one of another kind."""
+    if isinstance(data, dict):
+        return forward(**data, mode=mode)
+    if isinstance(data, (list, tuple)):
+        return forward(*data, mode=mode)
+    raise ConfigTypeError(
+        f"{type(model).__name__}: a batch must be a dict (keyword arguments of forward), a list or a tuple "
+        f"(positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
+    )
 
 
 def _cast(value: Any, half: torch.dtype) -> Any:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.optional import require
 from trainwright.base.text import did_you_mean
+from trainwright.model.engine_wrapper import call_with_batch
 from trainwright.optim import BaseOptimWrapper, OptimWrapper
 from trainwright.optim.wrapper import NOTHING
 from trainwright.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, OPTIMIZERS, STRATEGIES
@@ -94,14 +95,7 @@ class ColossalAIModelWrapper:
         return self.val_step(data)
 
     def _run_forward(self, data: Any, mode: str) -> Any:
-        if isinstance(data, dict):
-            return self.model_wrapper(**data, mode=mode)
-        if isinstance(data, (list, tuple)):
-            return self.model_wrapper(*data, mode=mode)
-        raise ConfigTypeError(
-            f"{type(self.model).__name__}: a batch must be a dict (keyword arguments of forward), a list or a tuple "
-            f"(positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
-        )
+        return call_with_batch(self.model_wrapper, self.model, data, mode)
 
 
 @STRATEGIES.register_module()
