@@ -213,7 +213,7 @@ def test_endpoints(text: str, endpoint: tuple[str, int]) -> None:
     assert addresses.parse_endpoint(text) == endpoint
 
 
-@pytest.mark.parametrize("text", [":1", "a:0", "a:b", "a:70000"])
+@pytest.mark.parametrize("text", [":1", "a:0", "a:b", "a:70000", "::1", "fd00::1:7"])
 def test_wrong_endpoints(text: str) -> None:
     with pytest.raises(ConfigError, match="is no host:port, as in node0:29400"):
         addresses.parse_endpoint(text)

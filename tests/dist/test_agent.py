@@ -199,11 +199,18 @@ def test_a_failure_while_stopping_is_a_failure(ranks: Ranks) -> None:
     assert ranks.said == ["rank 0 failed with exit code 1:\nTraceback: SaveError: disk full"]
 
 
-def test_an_error_before_a_start_is_raised_and_nothing_started(ranks: Ranks) -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConfigError("no such folder"), "^no such folder"),
+        (PermissionError("work_dirs"), "the ranks cannot be started: PermissionError: work_dirs"),
+    ],
+)
+def test_an_error_before_a_start_is_raised_and_nothing_started(ranks: Ranks, error: Exception, message: str) -> None:
     def refuse(attempt: int) -> dict[str, str]:
-        raise ConfigError("no such folder")
+        raise error
 
-    with pytest.raises(ConfigError, match="no such folder"):
+    with pytest.raises(ConfigError, match=message):
         ranks("open(f'{folder}/ran', 'w')", before_start=refuse)
     assert not list(ranks.folder.iterdir())
 

@@ -18,9 +18,10 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     if not separator or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
+    is_bare_ipv6 = ":" in host and not host.startswith("[")
     host = host.strip("[]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"the endpoint {text!r} is no host:port, as in node0:29400 or 10.0.0.1:29400.")
+    if not host or is_bare_ipv6 or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"the endpoint {text!r} is no host:port, as in node0:29400 or [fd00::1]:29400.")
     return host, int(port)
 
 

@@ -199,6 +199,8 @@ class _Agent(LocalElasticAgent):
                 told["variables"] = {**self._plan.before_start(attempt), ATTEMPT: str(attempt)}
             except ConfigError as error:
                 told["error"] = str(error)
+            except Exception as error:  # noqa: BLE001 - raised below, on every node: the others wait for a word
+                told["error"] = f"the ranks cannot be started: {type(error).__name__}: {error}"
             store.set("trainwright/start", json.dumps(told))
         found = json.loads(store.get("trainwright/start"))
         if found["error"]:
