@@ -31,7 +31,13 @@ from trainwright.engine import Hook
 from trainwright.runner import Runner
 
 THROUGHPUT, MEMORY = 0.99, 1.01
-PACKAGES = {"by-hand": "torch", "trainwright": "trainwright", "lightning": "lightning", "accelerate": "accelerate"}
+PACKAGES = {
+    "by-hand": "torch",
+    "trainwright": "trainwright",
+    "lightning": "lightning",
+    "hf-trainer": "transformers",
+    "accelerate": "accelerate",
+}
 
 
 @dataclass(frozen=True)
@@ -221,8 +227,47 @@ def lightning(settings: Settings, folder: str) -> Batches:
     return loader
 
 
+def hf_trainer(settings: Settings, folder: str) -> Batches:
+    """Hugging Face's Trainer."""
+    from transformers import Trainer, TrainingArguments
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model(settings)
+
+        def forward(self, inputs: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+            batch = {"inputs": inputs} if labels is None else {"inputs": inputs, "labels": labels}
+            return {"loss": self.net(**batch, mode="loss")["loss"]}
+
+    model, loader = Net(), Batches(settings)
+
+    class Prebatched(Trainer):  # type: ignore[misc]
+        def get_train_dataloader(self) -> Any:
+            return loader
+
+    arguments = TrainingArguments(
+        output_dir=folder,
+        max_steps=settings.total,
+        per_device_train_batch_size=settings.batch_size,
+        logging_steps=settings.log_every,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=settings.device == "cpu",
+        bf16=True,
+        torch_compile=settings.compiled,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+    )
+    optimizer = make_optimizer(model, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    Prebatched(model=model, args=arguments, train_dataset=loader.dataset, optimizers=(optimizer, schedule)).train()
+    return loader
+
+
 def accelerate(settings: Settings, folder: str) -> Batches:
-    """Accelerate, which Hugging Face's Trainer is built on: a loop as its documentation shows it."""
+    """Accelerate: a loop as its documentation shows it."""
     from accelerate import Accelerator
 
     engine = Accelerator(mixed_precision="bf16", cpu=settings.device == "cpu")
@@ -246,6 +291,7 @@ ENGINES: dict[str, Callable[[Settings, str], Batches]] = {
     "trainwright": trainwright,
     "trainwright-no-waiting": without_waiting,
     "lightning": lightning,
+    "hf-trainer": hf_trainer,
     "accelerate": accelerate,
 }
 
@@ -274,6 +320,9 @@ def one(order: str) -> None:
 def compare(settings: Settings, repeats: int) -> bool:
     """Print the table of a task; whether the limits are kept."""
     names = [name for name, package in PACKAGES.items() if importlib.util.find_spec(package)]
+    missing = [name for name in PACKAGES if name not in names]
+    if missing:
+        print(f"not installed, so not in the table: {', '.join(missing)}")
     n_params = sum(parameter.numel() for parameter in make_model(settings).parameters())
     print(
         f"{settings.task}: {n_params:,} parameters, batches of {settings.batch_size}, {settings.iterations} iterations"
