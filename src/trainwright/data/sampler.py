@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Sampler
 
 from trainwright.base.errors import DataError
-from trainwright.dist import data_info, sync_random_seed
+from trainwright.dist import data_info as get_dist_info  # MMEngine's name here, which tests of samplers replace
+from trainwright.dist import sync_random_seed
 from trainwright.registry import DATA_SAMPLERS
 
 _PIECE = 1 << 16
@@ -46,7 +47,7 @@ class DefaultSampler(Sampler[int]):
     endless = False
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
-        self.rank, self.world_size = data_info()
+        self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
@@ -93,7 +94,7 @@ class InfiniteSampler(Sampler[int]):
     endless = True
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
-        self.rank, self.world_size = data_info()
+        self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
         self.size = checked_size(dataset, type(self).__name__)
         self.shuffle = shuffle
