@@ -146,11 +146,6 @@ class ColossalAIStrategy(RanksStrategy):
         model: Any = self.model
         return model.module if isinstance(model, ColossalAIModelWrapper) else model
 
-    def init_model_weights(self) -> None:
-        """``init_weights()`` on every rank, then rank 0's result on all."""
-        super().init_model_weights()
-        self._equalise(self.unwrapped_model)
-
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> BaseOptimWrapper:
         """A ColossalAIOptimWrapper, also where the config names no type."""
         if isinstance(optim_wrapper, Mapping):

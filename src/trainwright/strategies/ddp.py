@@ -121,11 +121,6 @@ class DDPStrategy(RanksStrategy):
         model: Any = self.model
         return model.module  # type: ignore[no-any-return]
 
-    def init_model_weights(self) -> None:
-        """``init_weights()`` on every rank, then rank 0's result on all."""
-        super().init_model_weights()
-        self._equalise(self.unwrapped_model)
-
     def attach_optim_wrapper(self, optim_wrapper: Any) -> BaseOptimWrapper:
         """Build the wrapper for the user's module; inside an accumulation window ranks do not exchange gradients."""
         super().attach_optim_wrapper(optim_wrapper)

@@ -100,11 +100,6 @@ class DeepSpeedStrategy(RanksStrategy):
         model: Any = self.model
         return model.module if isinstance(model, MMDeepSpeedEngineWrapper) else model  # type: ignore[no-any-return]
 
-    def init_model_weights(self) -> None:
-        """``init_weights()`` on every rank, then rank 0's result on all."""
-        super().init_model_weights()
-        self._equalise(self.unwrapped_model)
-
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> BaseOptimWrapper:
         """A DeepSpeedOptimWrapper, also where the config names no type; the strategy's own settings go to it."""
         if isinstance(optim_wrapper, dict):

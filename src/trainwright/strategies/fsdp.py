@@ -189,10 +189,9 @@ class FSDPStrategy(ShardedState, RanksStrategy):
         if self._parts is None:
             model.to(self.device)
             super().init_model_weights()
-            self._equalise(model)
             return
-        with self._parts:
-            super().init_model_weights()
+        with self._parts:  # equal on all ranks by how it is made
+            self._init_model_weights(self.unwrapped_model)
         self._parts.adopt(model)
         if self.diff_rank_seed:
             rng.restore(self._own_streams)

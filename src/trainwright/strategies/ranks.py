@@ -64,6 +64,11 @@ class RanksStrategy(BaseStrategy):
         which would have done it, is left out. All ranks call this."""
         exchange(params)
 
+    def init_model_weights(self) -> None:
+        """``init_weights()`` on every rank, then rank 0's result on all."""
+        super().init_model_weights()
+        self._equalise(self.unwrapped_model)
+
     @staticmethod
     def _equalise(model: nn.Module) -> None:
         """Rank 0's weights and buffers on all ranks, whose random streams may differ."""

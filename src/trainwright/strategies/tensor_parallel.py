@@ -65,7 +65,6 @@ class TensorParallelStrategy(ShardedState, RanksStrategy):
         model = model.to(self.device)
         self.model = model
         super().init_model_weights()  # on whole tensors, as in one process
-        self._equalise(model)
         self._mesh = init_device_mesh(self.device.type, (self.world_size,), mesh_dim_names=("tensor",))
         return parallelize(model, self._mesh, self._plan)
 
