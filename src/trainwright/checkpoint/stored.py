@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # What asks for the memory itself, and so comes to no operator that could read it first.
-_WITH_MEMORY = (Tensor.numpy, Tensor.tolist, Tensor.data_ptr, Tensor.untyped_storage, Tensor.__array__)
+ASKS_FOR_MEMORY = (Tensor.numpy, Tensor.tolist, Tensor.data_ptr, Tensor.untyped_storage, Tensor.__array__)
 
 
 class OpenFiles:
@@ -108,7 +108,7 @@ class StoredTensor(Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.copy_ and isinstance(args[1], StoredTensor):
             args = (args[0], args[1].laid_out_as(args[0]), *args[2:])
-        elif func in _WITH_MEMORY:
+        elif func in ASKS_FOR_MEMORY:
             args = tree_map(_read, args)
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))

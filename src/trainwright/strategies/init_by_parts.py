@@ -20,10 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 from trainwright import dist
 from trainwright.base.errors import ConfigError
+from trainwright.checkpoint.stored import ASKS_FOR_MEMORY
 
 _OVERWRITING = ("uniform_", "normal_", "zero_", "fill_", "copy_", "exponential_", "bernoulli_", "random_")
-# What asks for the memory itself, and so comes to no operator.
-_WITH_MEMORY = (Tensor.numpy, Tensor.tolist, Tensor.data_ptr, Tensor.untyped_storage, Tensor.__array__)
 
 
 class InitByParts:
@@ -218,7 +217,7 @@ class _AtMemory(TorchFunctionMode):
         self._parts = parts
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _WITH_MEMORY:
+        if func in ASKS_FOR_MEMORY:
             self._parts.before([args[0]])
         return func(*args, **(kwargs or {}))
 
