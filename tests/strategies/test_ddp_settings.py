@@ -13,27 +13,18 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainwright import Runner
-from trainwright.base.errors import ConfigError
 from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.model import BaseModel, MMDistributedDataParallel, MMSeparateDistributedDataParallel
 from trainwright.model.twin import twin_of
 from trainwright.optim import OptimWrapper, OptimWrapperDict
 from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from trainwright.strategies import DDPStrategy
-from trainwright.testing.rank_runs import close, in_ranks, logged, train_toy
+from trainwright.testing.rank_runs import close, in_ranks, logged, refused, train_toy
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.toys import ToyModel, differences, toy_config, toy_loader
 
 DDP: dict[str, Any] = {"type": "DDPStrategy"}
 SEPARATE = {**DDP, "model_wrapper": {"type": "MMSeparateDistributedDataParallel"}}
-
-
-def refused(work: Any) -> str:
-    try:
-        work()
-    except ConfigError as error:
-        return str(error)
-    return "nothing"
 
 
 # hooks ----------------------------------------------------------------------------------------------------------------

@@ -12,21 +12,13 @@ import torch
 from torch import nn
 
 from trainwright import Runner, dist
-from trainwright.base.errors import ConfigError
 from trainwright.dist import gathered, gathered_tree, is_sharded, laid_out_as, local, whole
 from trainwright.model import BaseModel, MMDistributedDataParallel
 from trainwright.model.twin import twin_of
 from trainwright.strategies import DDPStrategy, FSDPStrategy
+from trainwright.testing.rank_runs import refused
 from trainwright.testing.ranks import run_ranks
 from trainwright.testing.toys import ToyModel, toy_config
-
-
-def refused(work: Any) -> str:
-    try:
-        work()
-    except ConfigError as error:
-        return str(error)
-    return "nothing"
 
 
 @pytest.mark.parametrize("strategy", [DDPStrategy, FSDPStrategy])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch._dynamo
 import torch.distributed.fsdp  # both are what a rank would import by itself, in seconds; forked ranks have them already
 
+from trainwright.base.errors import ConfigError
 from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.engine import Hook
 from trainwright.runner import Runner
@@ -139,3 +141,12 @@ def resume_differences(folder: Path, **changes: Any) -> list[str]:
 def in_ranks(n_ranks: int, func: Any, *args: Any) -> list[Any]:
     """``func(*args)`` on so many ranks."""
     return run_ranks(n_ranks, func, *args, timeout_s=60)
+
+
+def refused(work: Callable[[], Any]) -> str:
+    """What the ConfigError of ``work()`` says, to be compared between ranks; 'nothing' where there is none."""
+    try:
+        work()
+    except ConfigError as error:
+        return str(error)
+    return "nothing"
