@@ -1,0 +1,1 @@
+"""The faces of other engines: their module trees, on Trainwright's core."""

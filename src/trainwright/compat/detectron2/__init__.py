@@ -1,0 +1,1 @@
+"""detectron2's engine under its own module names."""

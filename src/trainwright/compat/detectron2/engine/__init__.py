@@ -1,0 +1,1 @@
+"""What detectron2.engine exports of its trainers and hooks."""

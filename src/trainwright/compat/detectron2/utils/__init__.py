@@ -1,0 +1,1 @@
+"""What detectron2.utils has of events and ranks."""

@@ -1,0 +1,1 @@
+"""What mmcv.cnn exports, as far as training needs it."""

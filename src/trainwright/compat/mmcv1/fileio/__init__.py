@@ -1,0 +1,1 @@
+"""What mmcv.fileio exports."""

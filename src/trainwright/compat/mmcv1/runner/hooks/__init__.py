@@ -1,0 +1,1 @@
+"""What mmcv.runner.hooks exports."""

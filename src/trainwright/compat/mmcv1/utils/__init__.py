@@ -1,0 +1,1 @@
+"""What mmcv.utils exports."""
