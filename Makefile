@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
+MMCV1 := .venv-mmcv1
+MMCV1_STAMP := $(MMCV1)/.installed
 RAY := .venv-ray
 RAY_STAMP := $(RAY)/.installed
 TRACKERS := .venv-trackers
@@ -16,7 +18,7 @@ DEEPSPEED_STAMP := $(DEEPSPEED)/.installed
 COLOSSALAI := .venv-colossalai
 COLOSSALAI_STAMP := $(COLOSSALAI)/.installed
 
-.PHONY: venv demo test conformance lint format bench peers faults trackers deepspeed colossalai ray elastic clean
+.PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic clean
 
 venv: $(STAMP)
 
@@ -40,11 +42,11 @@ lint: venv
 # Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too. The
 # long runs with several ranks are `make conformance`, those that need a package of their own have a target of their own.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray and not mmcv1"
 
 # The whole conformance suite, and what else is long and takes several ranks. $(CONFORMANCE) narrows it: a path, or -k.
 conformance: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray" $(CONFORMANCE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray and not mmcv1" $(CONFORMANCE)
 
 $(PEERS_STAMP): pyproject.toml constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -54,6 +56,18 @@ $(PEERS_STAMP): pyproject.toml constraints.txt
 # The tests that compare with MMEngine, in an environment that has both.
 peers: $(PEERS_STAMP)
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -m peer
+
+# MMCV is built from its source, without the operators that need a compiler; its setup.py needs the older setuptools.
+$(MMCV1_STAMP): pyproject.toml constraints.txt
+	test -x $(MMCV1)/bin/python || $(PYTHON) -m venv $(MMCV1)
+	$(MMCV1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch 'setuptools<81' wheel
+	MMCV_WITH_OPS=0 $(MMCV1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation 'mmcv==1.7.2'
+	$(MMCV1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 'setuptools<81'
+	touch $@
+
+# The tests that compare with MMCV 1.7.2, in an environment that has both.
+peers-mmcv1: $(MMCV1_STAMP)
+	OMP_NUM_THREADS=1 $(MMCV1)/bin/python -m pytest -m mmcv1 tests/compat tests/doors
 
 $(RAY_STAMP): pyproject.toml constraints.txt
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)

@@ -2,8 +2,12 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
+import importlib.util
 import random
+import sys
 import threading
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -54,3 +58,20 @@ def nothing_left_behind():
     assert torch.get_default_dtype() == default_dtype
     left = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
     assert not left, f"threads left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def real_mmcv():
+    """The mmcv 1.x that is installed, for tests marked `mmcv1`; they are skipped where there is none.
+
+    It imports torchvision for model weights that nobody asks for here, so an empty module stands for it where it is
+    missing; what its imports warn of is its own business.
+    """
+    if importlib.util.find_spec("mmcv") is None:
+        pytest.skip("needs mmcv 1.7.2: make peers-mmcv1")
+    if importlib.util.find_spec("torchvision") is None:
+        sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mmcv.runner
+    return mmcv
