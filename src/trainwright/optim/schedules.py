@@ -90,6 +90,52 @@ def inverse_cycle(step: float, total_steps: int, pct_start: float, anneal_strate
     return _through(step, turns, total_steps, pct_start, anneal_strategy)
 
 
+def anneal_cosine(start: float, end: float, factor: float, weight: float = 1.0) -> float:
+    """From `start`, by a `weight` below 1 from nearer to `end`, to `end` while `factor` goes from 0 to 1."""
+    return end + weight * (start - end) * cosine(factor, 1.0)
+
+
+def anneal_linear(start: float, end: float, factor: float) -> float:
+    """From `start` to `end` while `factor` goes from 0 to 1."""
+    return start + (end - start) * factor
+
+
+ANNEAL: dict[str, Callable[[float, float, float], float]] = {"cos": anneal_cosine, "linear": anneal_linear}
+
+
+def repeated_cycle(
+    step: int, phases: Sequence[Sequence[float]], period: int, gamma: float
+) -> tuple[float, float, float]:
+    """Where `step` is in cycles of `period` steps: the share of its phase, and what the phase leads from and to.
+
+    `phases` are ``[begin, end, from, to]``, in shares of the initial value. In each cycle what is gained over the
+    initial value is `gamma` times that of the cycle before.
+    """
+    cycle, within = divmod(step, period)
+    scale = gamma**cycle
+    begin, end, first, last = next(phase for phase in phases if phase[0] <= within < phase[1])
+    if begin == 0:
+        last = 1 - scale + last * scale
+    else:
+        first = 1 - scale + first * scale
+    return (within - begin) / (end - begin), first, last
+
+
+def inverse(step: float, gamma: float, power: float) -> float:
+    """``1 / (1 + gamma * step) ** power``."""
+    value: float = (1 + gamma * step) ** (-power)
+    return value
+
+
+def warm_up(step: float, kind: str, total_steps: float, ratio: float) -> float:
+    """What a warm-up of `total_steps` multiplies by at `step`: from `ratio` towards 1, or `ratio` throughout."""
+    if kind == "constant":
+        return ratio
+    left = 1 - step / total_steps
+    value: float = 1 - left * (1 - ratio) if kind == "linear" else ratio**left
+    return value
+
+
 def _through(step: float, turns: list[float], total_steps: int, pct_start: float, anneal_strategy: str) -> float:
     """The value on the way from turn to turn; the last one is reached with the last of the steps."""
     if step > total_steps:
@@ -97,14 +143,25 @@ def _through(step: float, turns: list[float], total_steps: int, pct_start: float
             f"a cycle of total_steps={total_steps} was asked for step {step}: it is over. Set total_steps to the "
             "length of the training, or `end` to the end of the cycle"
         )
-    ends = [float(n * pct_start * total_steps) - n for n in range(1, len(turns) - 1)] + [total_steps - 1.0]
-    phase = next((n for n, end in enumerate(ends) if step <= end), len(ends) - 1)
-    begin = 0.0 if phase == 0 else ends[phase - 1]
-    share = 1.0 if ends[phase] == begin else min(1.0, (step - begin) / (ends[phase] - begin))
-    first, last = turns[phase], turns[phase + 1]
-    if anneal_strategy == "linear":
-        return first + (last - first) * share
-    return last + (first - last) * (1.0 + math.cos(math.pi * share)) / 2.0
+    share, first, last = phase_at(step, cycle_phases(turns, total_steps, pct_start))
+    return ANNEAL[anneal_strategy](first, last, min(share, 1.0))
+
+
+def cycle_phases(turns: Sequence[float], total_steps: int, pct_start: float) -> list[list[float]]:
+    """For each way from turn to turn ``[its last step, from, to]``; the last one ends with the last of the steps."""
+    ends = [float(n * pct_start * total_steps) - n for n in range(1, len(turns) - 1)] + [total_steps - 1]
+    return [[end, first, last] for end, first, last in zip(ends, turns, turns[1:], strict=False)]
+
+
+def phase_at(step: float, phases: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """The share of its phase that is over at `step`, and what the phase leads from and to.
+
+    `phases` are like those of ``cycle_phases``. Behind the last one the share is above 1.
+    """
+    index = next((n for n, (end, _, _) in enumerate(phases) if step <= end), len(phases) - 1)
+    begin = phases[index - 1][0] if index else 0
+    end, first, last = phases[index]
+    return (1.0 if end == begin else (step - begin) / (end - begin)), first, last
 
 
 def cosine_restart(step: float, periods: Sequence[int], cumulative_periods: Sequence[int]) -> float:
