@@ -1,6 +1,7 @@
 """Strategies: the only code that knows how parameters are placed."""
 
 from trainwright.dist import check_launcher
+from trainwright.strategies.adopt import AdoptedStrategy
 from trainwright.strategies.base import BaseStrategy
 from trainwright.strategies.colossalai import (
     ColossalAIModelWrapper,
@@ -16,6 +17,7 @@ from trainwright.strategies.single import SingleDeviceStrategy
 from trainwright.strategies.tensor_parallel import TensorParallelStrategy, parallelize
 
 __all__ = [
+    "AdoptedStrategy",
     "BaseStrategy",
     "ColossalAIModelWrapper",
     "ColossalAIOptimWrapper",

@@ -18,8 +18,9 @@ from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import MMLogger
 from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
-from trainwright.optim import BaseOptimWrapper
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
+from trainwright.strategies.adopt import follow_parameters
 from trainwright.strategies.environment import (
     Randomness,
     claimed,
@@ -229,6 +230,30 @@ class BaseStrategy(StrategyState, ABC):
     def _prepared_components(self) -> Any:
         parts = [self.model, *(getattr(self, n) for n in ("optim_wrapper", "param_schedulers") if hasattr(self, n))]
         return parts[0] if len(parts) == 1 else parts
+
+    def adopt(self, model: nn.Module, optimizer: Any = None, **wrapper_settings: Any) -> Any:
+        """Take over objects that a user has built, whose weights stay as they are: rank 0's on all ranks.
+
+        Returns the placed model and the optimizer's wrapper. Where placing replaces parameters, ``optimizer``, which
+        may be a wrapper, gets those that have their names; ``wrapper_settings`` are ``type`` and settings of a wrapper
+        that is made around it.
+        """
+        is_wrapper = isinstance(optimizer, BaseOptimWrapper)
+        if is_wrapper and wrapper_settings:
+            raise ConfigError(f"{optimizer!r} is a wrapper already, so {wrapper_settings!r} would have no effect.")
+        self.dispatch_kwargs["init_weights_for_test_or_val"] = False  # there are weights already
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        self.place_model(model)
+        self.init_model_weights()
+        if optimizer is not None:
+            placed = dict(self.unwrapped_model.named_parameters())
+            wrapper = make_optim_wrapper(
+                optimizer if is_wrapper else {**wrapper_settings, "optimizer": optimizer}, None
+            )
+            for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+                follow_parameters(part.optimizer, names, placed)
+            self.attach_optim_wrapper(wrapper)
+        return self.model, getattr(self, "optim_wrapper", None)
 
     def place_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build the model if it is a config, put it on its device and wrap it."""
