@@ -171,10 +171,10 @@ class Run:
         self.model.tell = self.transcript.say
         made = torch.optim.SGD(self.model.parameters(), lr=0.125, momentum=0.5) if optimizer is True else optimizer
         cls = by(engine) if callable(by) else getattr(engine, by)
-        length = {} if {"max_epochs", "max_iters"} & set(others) else {"max_epochs": 2}
+        length = {} if {"max_epochs", "max_iters"} & set(settings) else {"max_epochs": 2}
         if "Iter" in cls.__name__ and length:
             length = {"max_iters": 5}
-        self.runner = cls(self.model, optimizer=made, logger=silent_logger(), **length, **others)
+        self.runner = cls(self.model, optimizer=made, logger=silent_logger(), **length, **settings)
         self.runner.register_hook(recorder(engine, self.transcript, "first"), "HIGHEST")
         if made is not None:
             self.runner.register_hook(stepper(engine), "ABOVE_NORMAL")
