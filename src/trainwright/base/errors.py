@@ -84,6 +84,17 @@ class DesyncError(RankError):
     """The ranks of a run hold different weights."""
 
 
+class EventStorageError(TrainwrightError, AssertionError):
+    """An event storage used against its rules: asked for where none is open, or a scalar put in two ways."""
+
+
+class UnknownMetricError(TrainwrightError, KeyError):
+    """A metric of which there is no value yet."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of the message
+
+
 class LocalGroupError(TrainwrightError, RuntimeError):
     """A question about the processes of this machine, before it was said which they are."""
 

@@ -25,6 +25,7 @@ class _Piece:
     """Values of one metric in order, as numbers or as one tensor of shape (n,)."""
 
     name: str
+    table: tuple[str, ...]
     iters: Sequence[int]
     counts: Sequence[float]
     values: Sequence[float] | torch.Tensor
@@ -88,7 +89,7 @@ class MetricStore:
                 # Just made by autograd, on the CPU, in this iteration: nobody will write into it again.
                 row.append(value.detach())
             else:
-                row.append(value if kind is float else self._kept(prefix, name, value))
+                row.append(value if kind is float else self.kept(prefix, name, value))
         key = (prefix, *values)
         rows = self._tables.get(key)
         if rows is None:
@@ -100,10 +101,12 @@ class MetricStore:
             self.fold()
 
     @staticmethod
-    def _kept(prefix: str, name: str, value: Any) -> Any:
-        """A value that stays what it is: a tensor is copied, its producer may reuse the buffer (CUDA graphs do)."""
+    def kept(prefix: str, name: str, value: Any) -> Any:
+        """A value as a row may hold it: a tensor is copied, for its producer may reuse the buffer (CUDA graphs do)."""
         if not isinstance(value, torch.Tensor):
             return value
+        if not value.is_leaf and value._base is None and value.is_cpu and not value.dim():
+            return value.detach()  # as in put, which saves a call by asking itself
         if value.numel() != 1:
             raise TrainwrightError(
                 f"metric {prefix}/{name} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
@@ -127,19 +130,20 @@ class MetricStore:
         """Turn the waiting rows into a chunk, column by column; work for the device only."""
         pieces: list[_Piece] = []
         n_rows = 0
-        for (prefix, *names), rows in self._tables.items():
+        for table, rows in self._tables.items():
             if not rows:
                 continue
             n_rows += len(rows)
             iters, counts, *columns = zip(*rows, strict=True)
             rows.clear()
+            prefix, *names = table
             for name, column in zip(names, columns, strict=True):
                 full = f"{prefix}/{name}" if prefix else name
                 values = column if set(map(type, column)) == {float} else _stacked(column)
                 if values is not None:
-                    pieces.append(_Piece(full, iters, counts, values))
+                    pieces.append(_Piece(full, table, iters, counts, values))
                 else:
-                    pieces += self._one_by_one(full, iters, counts, column)
+                    pieces += self._one_by_one(full, table, iters, counts, column)
         if n_rows:
             self._chunks.append(_Chunk(n_rows, pieces))
         if sum(chunk.n_rows for chunk in self._chunks) > self.max_length + self._fold_rows:
@@ -147,13 +151,13 @@ class MetricStore:
 
     @classmethod
     def _one_by_one(
-        cls, full: str, iters: Sequence[int], counts: Sequence[float], column: Sequence[Any]
+        cls, full: str, table: tuple[str, ...], iters: Sequence[int], counts: Sequence[float], column: Sequence[Any]
     ) -> list[_Piece]:
         pieces = []
         for at, count, value in zip(iters, counts, column, strict=True):
             one = _stacked([value]) if isinstance(value, torch.Tensor) else [cls._number(full, value)]
             assert one is not None
-            pieces.append(_Piece(full, [at], [count], one))
+            pieces.append(_Piece(full, table, [at], [count], one))
         return pieces
 
     def flush(self) -> None:
@@ -193,9 +197,11 @@ class MetricStore:
         for name, own in by_name.items():
             values: Any = own[0].values
             counts, iters = own[0].counts, own[0].iters
-            if len(own) > 1:  # put together with different other names: in order of the iterations
+            if len(own) > 1:
                 joined = [item for p in own for item in zip(p.iters, p.values, p.counts, strict=True)]
-                iters, values, counts = zip(*sorted(joined, key=itemgetter(0)), strict=True)
+                if any(p.table is not own[0].table for p in own):  # put together with different other names
+                    joined.sort(key=itemgetter(0))
+                iters, values, counts = zip(*joined, strict=True)
             flushed[name] = (iters, values)
             if name in self.unkept:
                 continue
