@@ -147,13 +147,13 @@ def _through(step: float, turns: list[float], total_steps: int, pct_start: float
     return ANNEAL[anneal_strategy](first, last, min(share, 1.0))
 
 
-def cycle_phases(turns: Sequence[float], total_steps: int, pct_start: float) -> list[list[float]]:
+def cycle_phases(turns: Sequence[Any], total_steps: int, pct_start: float) -> list[list[Any]]:
     """For each way from turn to turn ``[its last step, from, to]``; the last one ends with the last of the steps."""
     ends = [float(n * pct_start * total_steps) - n for n in range(1, len(turns) - 1)] + [total_steps - 1]
     return [[end, first, last] for end, first, last in zip(ends, turns, turns[1:], strict=False)]
 
 
-def phase_at(step: float, phases: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+def phase_at(step: float, phases: Sequence[Sequence[Any]]) -> tuple[float, Any, Any]:
     """The share of its phase that is over at `step`, and what the phase leads from and to.
 
     `phases` are like those of ``cycle_phases``. Behind the last one the share is above 1.
