@@ -113,7 +113,9 @@ def repeated_cycle(
     """
     cycle, within = divmod(step, period)
     scale = gamma**cycle
-    begin, end, first, last = next(phase for phase in phases if phase[0] <= within < phase[1])
+    for begin, end, first, last in phases:  # noqa: B007 - those that are left are meant
+        if within < end:
+            break
     if begin == 0:
         last = 1 - scale + last * scale
     else:
@@ -158,9 +160,11 @@ def phase_at(step: float, phases: Sequence[Sequence[Any]]) -> tuple[float, Any, 
 
     `phases` are like those of ``cycle_phases``. Behind the last one the share is above 1.
     """
-    index = next((n for n, (end, _, _) in enumerate(phases) if step <= end), len(phases) - 1)
-    begin = phases[index - 1][0] if index else 0
-    end, first, last = phases[index]
+    begin = before = 0
+    for end, first, last in phases:  # noqa: B007 - those that are left are meant
+        begin, before = before, end
+        if step <= end:
+            break
     return (1.0 if end == begin else (step - begin) / (end - begin)), first, last
 
 

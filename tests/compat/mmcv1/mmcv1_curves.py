@@ -10,7 +10,9 @@ N_STEPS = N_EPOCHS * N_ITERS
 FILE = Path(__file__).parent / "mmcv1_curves.npz"
 
 # Where there may be a seam: around epochs, and the ends of the warm-ups below; and from there to the end.
-POINTS = [0, 1, 2, 19, 20, 21, 34, 35, 36, 49, 50, 51, 59, 60, 61, 129, 130, 131, 140, *range(200, N_STEPS, 86)] + [1999]
+POINTS = [0, 1, 2, 19, 20, 21, 34, 35, 36, 49, 50, 51, 59, 60, 61, 129, 130, 131, 140, *range(200, N_STEPS, 86)] + [
+    1999
+]
 N_BLOCKS = 25
 WEIGHTS = 1 + (np.arange(N_STEPS) % 7) / 7
 
@@ -141,7 +143,8 @@ class Walk:
         while self.iter < until:
             for hook in hooks:
                 hook.before_train_epoch(self)
-            for self.inner_iter in range(self.iter % N_ITERS, N_ITERS):
+            for inner_iter in range(self.iter % N_ITERS, N_ITERS):
+                self.inner_iter = inner_iter
                 for hook in hooks:
                     hook.before_train_iter(self)
                 rows.append(values_of(self.optimizer))

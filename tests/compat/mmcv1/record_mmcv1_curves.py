@@ -1,5 +1,5 @@
-"""``python tests/compat/mmcv1/record_mmcv1_curves.py``: writes ``mmcv1_curves.npz`` anew by MMCV 1.7.2, in an environment
-that has it (``make peers-mmcv1``)."""
+"""``python tests/compat/mmcv1/record_mmcv1_curves.py``: writes ``mmcv1_curves.npz`` anew by MMCV 1.7.2, in an
+environment that has it (``make peers-mmcv1``)."""
 
 import sys
 import types

@@ -100,6 +100,13 @@ class Hook:
     def is_last_iter(self, runner: Any) -> bool:
         return bool(runner.iter + 1 == runner._max_iters)
 
+    def idle_at(self, stage: str) -> bool:
+        """Whether this hook's settings leave nothing to do at `stage`: it is not called there then.
+
+        Asked when the run begins, so it must not depend on what changes later.
+        """
+        return False
+
     def get_triggered_stages(self) -> list[str]:
         """The stages, in their order, at which this hook's class does something."""
         triggered = {stage for stage in Hook.stages if overridden(self, stage)}

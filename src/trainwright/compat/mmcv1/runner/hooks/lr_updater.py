@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import partial
 from itertools import accumulate
 from numbers import Number
 from typing import Any
@@ -18,7 +17,7 @@ from trainwright.compat.mmcv1.runner.hooks.updater import (
     format_param,
     map_values,
     per_optimizer,
-    with_groups,
+    set_each,
 )
 from trainwright.optim import schedules
 from trainwright.optim.schedules import anneal_cosine as annealing_cos
@@ -60,16 +59,16 @@ class LrUpdaterHook(UpdaterHook):
 
     def get_regular_lr(self, runner: Any) -> Any:
         """The regular learning rates of all groups, for a dict of optimizers by name."""
-        return map_values(self.base_lr, partial(self.get_lr, runner))
+        get_lr = self.get_lr
+        return map_values(self.base_lr, lambda rates: [get_lr(runner, lr) for lr in rates])
 
     def get_warmup_lr(self, cur_iters: int) -> Any:
         """The learning rates of a warm-up in iteration `cur_iters`."""
         factor = self._warm_up_factor(cur_iters)
-        return map_values(self.regular_lr, lambda lr: lr * factor)
+        return map_values(self.regular_lr, lambda rates: [lr * factor for lr in rates])
 
     def _set_lr(self, runner: Any, lr_groups: Any) -> None:
-        for group, lr in with_groups(runner.optimizer, lr_groups):
-            group["lr"] = lr
+        set_each(runner.optimizer, lr_groups, _put)
 
     def _regulate(self, runner: Any) -> None:
         self.regular_lr = self.get_regular_lr(runner)
@@ -92,6 +91,11 @@ class LrUpdaterHook(UpdaterHook):
         if self.warmup_iters is None and self.warmup_epochs is not None:
             self.warmup_iters = self.warmup_epochs * len(runner.data_loader)
         super().before_train_epoch(runner)
+
+
+def _put(groups: list[dict[str, Any]], rates: list[Any]) -> None:
+    for group, lr in zip(groups, rates, strict=False):
+        group["lr"] = lr
 
 
 @HOOKS.register_module()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 from trainwright.base.errors import ConfigError
@@ -10,16 +10,16 @@ from trainwright.compat.mmcv1.errors import LackingError
 from trainwright.compat.mmcv1.runner.hooks import updater
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS
 from trainwright.compat.mmcv1.runner.hooks.lr_updater import annealing_cos, annealing_linear, format_param
-from trainwright.compat.mmcv1.runner.hooks.updater import UpdaterHook, Values, map_values, per_optimizer, with_groups
+from trainwright.compat.mmcv1.runner.hooks.updater import UpdaterHook, Values, map_values, per_optimizer, set_each
 from trainwright.optim import schedules
 
 
 class MomentumUpdaterHook(UpdaterHook):
     """Sets ``momentum`` of each parameter group, or where it has none the first of its ``betas``.
 
-    A policy writes ``get_momentum(runner, base_momentum)``, where ``base_momentum`` is the group's ``initial_momentum``:
-    the optimizer's state carries through a resume. In a warm-up of ``warmup_iters`` iterations the regular momentum is
-    divided by a share, beginning at ``warmup_ratio``.
+    A policy writes ``get_momentum(runner, base_momentum)``. ``base_momentum`` is the group's ``initial_momentum``, and
+    the optimizer's state carries that through a resume. In a warm-up of ``warmup_iters`` iterations the regular
+    momentum is divided by a share, beginning at ``warmup_ratio``.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class MomentumUpdaterHook(UpdaterHook):
 
     def get_regular_momentum(self, runner: Any) -> Any:
         """The regular momentum of all groups, for a dict of optimizers by name."""
-        return map_values(self.base_momentum, partial(self.get_momentum, runner))
+        get_momentum = self.get_momentum
+        return map_values(self.base_momentum, lambda momenta: [get_momentum(runner, each) for each in momenta])
 
     def get_warmup_momentum(self, cur_iters: int) -> Any:
         """The momentum of a warm-up in iteration `cur_iters`."""
         factor = self._warm_up_factor(cur_iters)
-        return map_values(self.regular_momentum, lambda momentum: momentum / factor)
+        return map_values(self.regular_momentum, lambda momenta: [each / factor for each in momenta])
 
     def _set_momentum(self, runner: Any, momentum_groups: Any) -> None:
-        for group, momentum in with_groups(runner.optimizer, momentum_groups):
-            _set(group, momentum)
+        set_each(runner.optimizer, momentum_groups, _put)
 
     def _regulate(self, runner: Any) -> None:
         self.regular_momentum = self.get_regular_momentum(runner)
@@ -75,11 +75,12 @@ class MomentumUpdaterHook(UpdaterHook):
         return group["betas"][0]
 
 
-def _set(group: dict[str, Any], momentum: Any) -> None:
-    if "momentum" in group:
-        group["momentum"] = momentum
-    elif "betas" in group:
-        group["betas"] = (momentum, group["betas"][1])
+def _put(groups: list[dict[str, Any]], momenta: Iterable[Any]) -> None:
+    for group, momentum in zip(groups, momenta, strict=False):
+        if "momentum" in group:
+            group["momentum"] = momentum
+        elif "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
 
 
 @HOOKS.register_module()
@@ -224,8 +225,8 @@ class OneCycleMomentumUpdaterHook(MomentumUpdaterHook):
         self.use_beta1 = "betas" in optimizer.defaults
         lowest = format_param(name, optimizer, self._base_momentum)
         highest = format_param(name, optimizer, self._max_momentum)
+        _put(optimizer.param_groups, highest)
         for group, base, top in zip(optimizer.param_groups, lowest, highest, strict=True):
-            _set(group, top)
             group["base_momentum"], group["max_momentum"] = base, top
 
     def get_momentum(self, runner: Any, param_group: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import accumulate
 from numbers import Number
 from typing import Any
@@ -99,20 +99,20 @@ def per_optimizer(optimizer: Any, function: Callable[[str, Any], Any]) -> Any:
     return function(type(optimizer).__name__, optimizer)
 
 
-def map_values(values: Values, function: Callable[[Any], Any]) -> Values:
-    """``function`` of each value, in the same form."""
-    if isinstance(values, dict):
-        return {name: [function(value) for value in each] for name, each in values.items()}
-    return [function(value) for value in values]
-
-
-def with_groups(optimizer: Any, values: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Each parameter group with its value."""
+def set_each(optimizer: Any, values: Any, put: Callable[[Any, Any], None]) -> None:
+    """``put(parameter groups, values)`` for each optimizer."""
     if isinstance(optimizer, dict):
         for name, each in optimizer.items():
-            yield from zip(each.param_groups, values[name], strict=False)
+            put(each.param_groups, values[name])
     else:
-        yield from zip(optimizer.param_groups, values, strict=False)
+        put(optimizer.param_groups, values)
+
+
+def map_values(values: Values, function: Callable[[list[Any]], list[Any]]) -> Values:
+    """``function`` of the values of each optimizer, in the same form."""
+    if isinstance(values, dict):
+        return {name: function(each) for name, each in values.items()}
+    return function(values)
 
 
 def format_param(name: str, optim: Any, param: Any) -> Any:
