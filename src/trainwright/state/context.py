@@ -34,10 +34,10 @@ class RunContext:
     innermost open one counts, whichever was created last.
     """
 
-    def __init__(self, name: str, hooks: FiresEvents) -> None:
+    def __init__(self, name: str, hooks: FiresEvents, clock: Clock | None = None) -> None:
         self.name = name
         self.hooks = hooks
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.metrics = MetricStore(self.clock)
         self.hub = MessageHub(name, metrics=self.metrics)
         self.stop = StopFlag()

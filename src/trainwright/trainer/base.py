@@ -1,0 +1,367 @@
+"""A loop with hooks around a step of your own (API of detectron2's ``engine.train_loop``)."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+from trainwright import dist
+from trainwright.engine import Dialect, Event, HookTable, Phase, open_phase
+from trainwright.engine.loops.flat import run_flat
+from trainwright.state import Clock, Completing, RunContext, rng
+from trainwright.trainer.events import EventStorage
+
+_POINTS = {
+    Event.BEFORE_TRAIN: "before_train",
+    Event.BEFORE_TRAIN_ITER: "before_step",
+    Event.AFTER_TRAIN_ITER: "after_step",
+    Event.TRAIN_CLOSED: "after_train",
+}
+_METHODS = (*_POINTS.values(), "after_backward")
+# Those that train in this thread, innermost last: a trainer whose run_step() calls that of another is the outer one.
+_running: ContextVar[tuple[TrainerBase, ...]] = ContextVar("trainers that train", default=())
+
+
+class HookBase:
+    """What happens around the steps of a :class:`TrainerBase`; the methods are called in this order::
+
+        hook.before_train()
+        for iteration in range(start_iter, max_iter):
+            hook.before_step()
+            trainer.run_step()  # calls hook.after_backward() between the backward and the optimizer's step
+            hook.after_step()
+        hook.after_train()  # also after a failure
+
+    ``trainer`` is a weak proxy of the trainer, set by ``register_hooks``. What is not overridden costs nothing. What
+    takes long belongs into ``after_step`` rather than ``before_step``: timers count on that.
+
+    A hook with a state has ``state_dict`` and ``load_state_dict``. ``saves_state`` says that it saves checkpoints:
+    where there are several ranks and all of them have such hooks, what a rank has of its own is saved too.
+    """
+
+    trainer: Any = None
+    saves_state: ClassVar[bool] = False
+
+    def before_train(self) -> None:
+        """Before the first iteration."""
+
+    def after_train(self) -> None:
+        """After the last iteration, or after a failure; only after success ``trainer.iter == trainer.max_iter``."""
+
+    def before_step(self) -> None:
+        """Before each iteration."""
+
+    def after_backward(self) -> None:
+        """After the backward of each iteration, before the optimizer's step."""
+
+    def after_step(self) -> None:
+        """After each iteration."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this hook, as tensors and plain data."""
+        return {}
+
+
+def _is_overridden(owner: object, base: type, name: str) -> bool:
+    # Not type(owner), which is another one for a weak proxy.
+    return name in getattr(owner, "__dict__", ()) or getattr(owner.__class__, name) is not getattr(base, name)
+
+
+def _takes_part(hook: object, name: str) -> bool:
+    return _is_overridden(hook, HookBase, name)
+
+
+def _bind(method: Callable[[], None], parameters: tuple[str, ...]) -> Callable[..., None]:
+    """The hooks of this dialect are called without anything."""
+    return lambda host, *values: method()
+
+
+DETECTRON2 = Dialect(HookBase, _POINTS, _takes_part, _bind)
+
+
+class TrainerHooks(HookTable):
+    """The hooks of a trainer, in the order in which they came.
+
+    ``methods[name]`` are those of the hooks. The events go there directly, or through the trainer's method of that name
+    where a subclass has overridden it.
+    """
+
+    def __init__(self, trainer: TrainerBase) -> None:
+        super().__init__(weakref.proxy(trainer), DETECTRON2)
+        self.methods: dict[str, tuple[Callable[[], None], ...]] = dict.fromkeys(_METHODS, ())
+
+    def add(self, hook: Any, priority: int | str | None = None) -> None:
+        """Append ``hook``."""
+        self.hooks.append(hook)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make the tables anew; a training does so when it begins."""
+        super().rebuild()
+        for name in _METHODS:
+            self.methods[name] = tuple(getattr(hook, name) for hook in self.hooks if _takes_part(hook, name))
+        for event, name in _POINTS.items():
+            if _is_overridden(self.host, TrainerBase, name):
+                self.calls[event] = (_through(name),)
+        self.calls[Event.ON_EXCEPTION] = (lambda host, phase, error: _log_failure(error),)
+
+
+def _through(name: str) -> Callable[..., None]:
+    return lambda host, *values: getattr(host, name)()
+
+
+def _log_failure(error: BaseException) -> None:
+    logging.getLogger(__name__).error("Exception during training:", exc_info=error)
+
+
+class TrainerBase:
+    """Iterations with hooks, and nothing else: no model, no data, no optimizer. A subclass says what a step is.
+
+    ``iter`` is the index of the running iteration, from 0; after all of them it is ``max_iter``, which tells success
+    from failure in ``after_train``. ``start_iter`` and ``max_iter`` are those of :meth:`train`. ``storage`` is the
+    EventStorage of the last training, open while that lasts.
+    """
+
+    storage: EventStorage
+    ctx: RunContext  # of the last training
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._table = TrainerHooks(self)
+        self.start_iter: int = 0
+        self._loaded: dict[str, Any] | None = None  # a state that the next training may take up
+        self._saves_together = False
+
+    @property
+    def iter(self) -> int:
+        """Index of the running iteration; after a load that of the last one that was finished."""
+        return self._clock.iter
+
+    @iter.setter
+    def iter(self, value: int) -> None:
+        self._clock.iter = value
+
+    @property
+    def max_iter(self) -> int:
+        """Where training ends."""
+        return self._clock.max_iters  # type: ignore[return-value]
+
+    @max_iter.setter
+    def max_iter(self, value: int) -> None:
+        self._clock.max_iters = value
+
+    @property
+    def finished_iters(self) -> int:
+        """How many iterations are behind: what ``train`` goes on with after a load."""
+        if self._loaded is not None:
+            return int(self._loaded["finished_iters"])
+        return self._stepping._clock.as_completed().iter
+
+    @property
+    def _stepping(self) -> TrainerBase:
+        """The trainer whose iteration this one's step is part of, or itself. Who makes its steps with another one keeps
+        that one's ``iter`` at its own."""
+        running = _running.get()
+        return running[-1] if running and running[-1].iter == self.iter else self
+
+    @property
+    def _hooks(self) -> list[Any]:
+        return self._table.hooks
+
+    @_hooks.setter
+    def _hooks(self, hooks: Sequence[Any]) -> None:
+        self._table.hooks = list(hooks)
+        self._table.rebuild()
+
+    def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
+        """Append hooks, which are called in the order of registration; None is skipped."""
+        found = [hook for hook in hooks if hook is not None]
+        for hook in found:
+            if not isinstance(hook, HookBase):
+                what = f"the class {hook.__name__} itself" if isinstance(hook, type) else f"a {type(hook).__name__}"
+                raise TypeError(
+                    f"register_hooks takes a list of HookBase objects and None, but got {what}: {hook!r}. Derive it "
+                    "from trainwright.trainer.HookBase, or put a function into a CallbackHook."
+                )
+        for hook in found:
+            hook.trainer = weakref.proxy(self)
+            self._table.add(hook)
+
+    # the loop -----------------------------------------------------------------------------------------------------
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Iterations ``start_iter`` to ``max_iter - 1``."""
+        logging.getLogger(__name__).info("Starting training from iteration %s", start_iter)
+        clock, self.start_iter = self._clock, start_iter
+        clock.iter, clock.max_iters, clock.completing = start_iter, max_iter, Completing.NOTHING
+        self.ctx = ctx = RunContext(type(self).__name__, self._table, clock)
+        self._table.rebuild()
+        storage = self.storage = EventStorage(start_iter, clock=clock, metrics=ctx.metrics)
+        with self._as_running(), ctx, storage, open_phase(ctx, Phase.TRAIN):
+            self._take_up()
+            run_flat(ctx, self.run_step)
+            self._read_last(ctx)
+
+    @contextmanager
+    def _as_running(self) -> Iterator[None]:
+        token = _running.set((*_running.get(), self))
+        self._saves_together = _agree_on_saving(self._hooks)
+        try:
+            yield
+        finally:
+            _running.reset(token)
+            self._saves_together = False
+
+    @staticmethod
+    def _read_last(ctx: RunContext) -> None:
+        """Have the values of the last iterations looked at: an error there is one of training."""
+        try:
+            ctx.metrics.flush()
+        except BaseException:
+            ctx.clock.iter -= 1
+            raise
+
+    def run_step(self) -> None:
+        """One iteration, without its hooks."""
+        raise NotImplementedError(f"{type(self).__name__} has no run_step(), which is what happens in an iteration.")
+
+    def before_train(self) -> None:
+        """Call the hooks before training."""
+        for method in self._table.methods["before_train"]:
+            method()
+
+    def after_train(self) -> None:
+        """Call the hooks after training, whether it succeeded or failed."""
+        for method in self._table.methods["after_train"]:
+            method()
+
+    def before_step(self) -> None:
+        """Call the hooks before an iteration."""
+        for method in self._table.methods["before_step"]:
+            method()
+
+    def after_backward(self) -> None:
+        """Call the hooks between a backward and the optimizer's step; to be called by ``run_step``.
+
+        In a trainer that another one makes its steps with, those of the outer one too.
+        """
+        for method in self._table.methods["after_backward"]:
+            method()
+        outer = self._stepping
+        if outer is not self:
+            outer.after_backward()
+
+    def after_step(self) -> None:
+        """Call the hooks after an iteration."""
+        for method in self._table.methods["after_step"]:
+            method()
+
+    # state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """``iteration``, the last one that is finished; ``hooks``, by class; and what exact resume needs beside it.
+
+        Where there are several ranks that all have hooks which save, all of them call this while they train.
+        """
+        done = self.finished_iters
+        hooks, more = self._hook_states()
+        exact: dict[str, Any] = {"finished_iters": done, "world_size": dist.get_world_size()}
+        outer = self._stepping
+        is_training = outer in _running.get()
+        if is_training:
+            outer.ctx.metrics.flush()  # a loss that is not finite is found before it is saved
+        if outer is self and hasattr(self, "storage"):
+            exact["histories"] = self.storage.state_dict()
+        own = self._rank_state(outer._saves_together)
+        exact["ranks"] = dist.all_gather_object(own) if outer._saves_together else [own]
+        if more:
+            exact["hooks"] = more
+        return {"iteration": max(done - 1, 0), **({"hooks": hooks} if hooks else {}), "exact": exact}
+
+    def _rank_state(self, together: bool) -> dict[str, Any]:
+        """What this rank has of its own; with ``together`` all ranks call this."""
+        return {"rng": rng.capture()} if self._stepping is self else {}
+
+    def _hook_states(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """The state of the first hook of each class, and those of others of the class."""
+        first: dict[str, Any] = {}
+        more: dict[str, list[Any]] = {}
+        for hook in self._hooks:
+            if state := hook.state_dict():
+                name = type(hook).__qualname__
+                if name in first:
+                    more.setdefault(name, []).append(state)
+                else:
+                    first[name] = state
+        return first, more
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state. What belongs to one iteration, such as random streams, is put in place by ``train`` when
+        it begins where the state was saved."""
+        self.iter = state_dict["iteration"]
+        exact = state_dict.get("exact") or {"finished_iters": state_dict["iteration"] + 1}
+        self._loaded = exact
+        more = exact.get("hooks", {})
+        for name, first in state_dict.get("hooks", {}).items():
+            own = [hook for hook in self._hooks if type(hook).__qualname__ == name]
+            states = [first, *more.get(name, [])]
+            for hook, state in zip(own, states, strict=False):
+                hook.load_state_dict(state)
+            if len(own) < len(states):
+                logging.getLogger(__name__).warning(
+                    "the state has %d hook(s) %s, and this trainer %d of them: what is left over is ignored. Register "
+                    "the hooks before loading.",
+                    *(len(states), name, len(own)),
+                )
+
+    def _take_up(self) -> None:
+        """Put in place what was loaded, if training goes on where it was saved."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        if self.start_iter != loaded["finished_iters"]:
+            logging.getLogger(__name__).warning(
+                "the state that was loaded was saved after %d iterations, and training begins at %d: random streams "
+                "and data begin anew. To go on exactly: train(trainer.finished_iters, max_iter).",
+                *(loaded["finished_iters"], self.start_iter),
+            )
+            return
+        if "histories" in loaded:
+            self.storage.load_state_dict(loaded["histories"])
+        own = self._of_this_rank(loaded)
+        if "rng" in own:
+            rng.restore(own["rng"])
+
+    @staticmethod
+    def _of_this_rank(loaded: dict[str, Any]) -> dict[str, Any]:
+        """What this rank had of its own, empty where it was not saved or there were other ranks."""
+        items, n_ranks = loaded.get("ranks", []), dist.get_world_size()
+        if len(items) == n_ranks == loaded.get("world_size"):
+            return items[dist.get_rank()]  # type: ignore[no-any-return]
+        if items:
+            logging.getLogger(__name__).warning(
+                "the state has the random streams of %d of %s rank(s), and there are %d now: they begin anew. For an "
+                "exact resume train with as many ranks, and register the hook that saves on all of them.",
+                *(len(items), loaded.get("world_size"), n_ranks),
+            )
+        return {}
+
+
+def _agree_on_saving(hooks: Sequence[Any]) -> bool:
+    """Whether all ranks have the same hooks that save, so that they can save together. All ranks call this."""
+    if dist.get_world_size() == 1:
+        return False
+    own = [type(hook).__qualname__ for hook in hooks if getattr(hook, "saves_state", False)]
+    everywhere = dist.all_gather_object(own)
+    together = all(other == own for other in everywhere)
+    if not together and own:
+        logging.getLogger(__name__).warning(
+            "only some ranks have %s: their checkpoints lack the random streams and the data position of the others. "
+            "Register it on all ranks; rank 0 alone writes.",
+            " and ".join(own),
+        )
+    return bool(own) and together
