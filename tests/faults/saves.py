@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from trainwright.state import rng
 Fsync = Callable[[int], None]
 
 
-class _Before(Hook):
+class Before(Hook):
     """Called right before the checkpoint hook of one iteration."""
 
     priority = "BELOW_NORMAL"
@@ -40,7 +41,7 @@ class _Before(Hook):
             self.then()
 
 
-class _After(Hook):
+class After(Hook):
     """Called when everything was saved that is saved after that iteration; and each time one is said to be saved."""
 
     priority = "LOWEST"
@@ -81,7 +82,7 @@ class Save:
     `repeat(observer)` makes the save in a forked process that ends behind it, or before, as the observer wants.
     """
 
-    def __init__(self, folder: Path, before: _Before, after: _After) -> None:
+    def __init__(self, folder: Path, before: Before, after: After) -> None:
         self.folder, self._before, self._after = folder, before, after
         self.files: Files = {}
         self.logs: list[str] = []
@@ -140,15 +141,25 @@ class Save:
         return ops
 
 
+Run = Callable[[Path, int, Before, After], None]
+
+
 def at_a_save(
-    folder: Path, at: int, experiment: Callable[[Save], Iterator[None] | None], has_best: bool = False, **settings: Any
+    folder: Path,
+    at: int,
+    experiment: Callable[[Save], Iterator[None] | None],
+    has_best: bool = False,
+    run: Run | None = None,
+    **settings: Any,
 ) -> None:
     """Train a small run in `folder` to the save after iteration `at`, and hand that over to `experiment`, whose
     repetitions are made from there.
 
     `experiment` is a generator: it yields wherever ``repeat`` or ``recorded`` returned None, which is in the child.
+    `run(folder, at, before, after)` trains through another door than Runner: it calls ``before.then()`` right before
+    that save, and behind it ``after.saved(text)`` with the number of the iteration and then ``after.then()``.
     """
-    before, after = _Before(at), _After(has_best)
+    before, after = Before(at), After(has_best)
     save = Save(folder, before, after)
 
     def run_experiment() -> None:
@@ -158,10 +169,8 @@ def at_a_save(
 
     before.then = run_experiment
     parent = os.getpid()
-    hooks = {"custom_hooks": [before, after]}
     try:
-        runner = Runner.from_cfg(small_config(folder, max_iters=at, **hooks, **settings))
-        runner.train()
+        (run or partial(_run, settings))(folder, at, before, after)
     except BaseException:
         if os.getpid() == parent:
             raise
@@ -169,6 +178,11 @@ def at_a_save(
         os._exit(FAILED)
     if os.getpid() != parent:
         os._exit(FAILED)
+
+
+def _run(settings: dict[str, Any], folder: Path, at: int, before: Before, after: After) -> None:
+    hooks = {"custom_hooks": [before, after]}
+    Runner.from_cfg(small_config(folder, max_iters=at, **hooks, **settings)).train()
 
 
 @dataclass
