@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import profiler
-from torch.autograd.profiler_util import EventList
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.base.text import did_you_mean
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
-from trainwright.registry import HOOKS, argument_errors
-
-Handler = Callable[[Any], Any]
-_TRACES = ("log_trace", "tb_trace")
+from trainwright.hooks.profiler_traces import Handler, check_handler, export_trace, handler_of, schedule_of
+from trainwright.registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -62,12 +57,12 @@ class ProfilerHook(Hook):
         _check_times(by_epoch, profile_times)
         if not (activity_with_cpu or activity_with_cuda):
             raise ConfigError("ProfilerHook has neither activity_with_cpu nor activity_with_cuda: nothing is recorded.")
-        _check_handler(on_trace_ready, json_trace_path)
+        check_handler(on_trace_ready, json_trace_path)
         self.by_epoch = by_epoch
         self.profile_times = profile_times
         kinds = profiler.ProfilerActivity
         self.activities = [kinds.CPU] * activity_with_cpu + [kinds.CUDA] * activity_with_cuda
-        self.schedule = None if schedule is None else _schedule(schedule)
+        self.schedule = None if schedule is None else schedule_of(schedule)
         self.on_trace_ready = on_trace_ready
         self.record_shapes = record_shapes
         self.profile_memory = profile_memory
@@ -139,12 +134,13 @@ class ProfilerHook(Hook):
         handlers: list[Handler] = []
         given = self.on_trace_ready
         if isinstance(given, dict):
-            handlers.append(_handler(dict(given), runner))
+            show = partial(runner.logger.info, "ProfilerHook:\n%s")
+            handlers.append(handler_of(given, runner.logger, runner.log_dir, show))
         elif given is not None:
             handlers.append(given)
         if self.json_trace_path is not None and is_main_process():
             path = Path(self.json_trace_path)
-            handlers.append(lambda trace: _export(trace, path, runner))
+            handlers.append(lambda trace: export_trace(trace, path, runner.logger))
 
         def ready(trace: Any) -> None:
             self._n_traces += 1
@@ -162,54 +158,3 @@ def _check_times(by_epoch: bool, profile_times: Any) -> None:
             f"ProfilerHook profile_times={profile_times} would record {profile_times} epochs: the trace would be too "
             "large to look at. Record one epoch, or with by_epoch=False so many iterations."
         )
-
-
-def _check_handler(given: Any, json_trace_path: str | None) -> None:
-    if given is None or (callable(given) and not isinstance(given, dict)):
-        return
-    if not isinstance(given, dict):
-        raise ConfigTypeError(f"ProfilerHook on_trace_ready must be a function or a dict, but got {given!r}.")
-    kind = given.get("type")
-    if kind not in _TRACES:
-        raise ConfigError(
-            f"ProfilerHook on_trace_ready must have the type 'log_trace' or 'tb_trace', but has {kind!r}."
-            f"{did_you_mean(str(kind), _TRACES)}"
-        )
-    if kind == "tb_trace" and json_trace_path is not None:
-        raise ConfigError(
-            f"ProfilerHook json_trace_path={json_trace_path!r} does not go with on_trace_ready=dict(type='tb_trace'), "
-            "which writes the same trace as a JSON file already; torch writes it once. worker_name names that file."
-        )
-    target: Any = EventList.table if kind == "log_trace" else profiler.tensorboard_trace_handler
-    added = ["self"] if kind == "log_trace" else [] if "dir_name" in given else ["dir_name"]
-    wrong = argument_errors(target, {k: v for k, v in given.items() if k != "type"}, injected=added)
-    if wrong:
-        raise ConfigTypeError(f"ProfilerHook on_trace_ready of type {kind!r}: {' '.join(wrong)}")
-
-
-def _schedule(given: Any) -> Handler:
-    if not isinstance(given, dict):
-        raise ConfigTypeError(f"ProfilerHook schedule must be a dict, but got {given!r}.")
-    wrong = argument_errors(profiler.schedule, given)
-    if wrong:
-        raise ConfigTypeError(f"ProfilerHook schedule: {' '.join(wrong)}")
-    try:
-        return profiler.schedule(**given)
-    except AssertionError as error:
-        raise ConfigError(f"ProfilerHook schedule: {error}") from error
-
-
-def _handler(cfg: dict[str, Any], runner: Any) -> Handler:
-    """What the dict ``on_trace_ready`` stands for."""
-    if cfg.pop("type") == "log_trace":
-        return lambda trace: runner.logger.info("ProfilerHook:\n%s", trace.key_averages().table(**cfg))
-    cfg["dir_name"] = os.path.join(runner.log_dir, cfg.get("dir_name", "tf_tracing_logs"))
-    runner.logger.info("ProfilerHook writes its traces to %s", cfg["dir_name"])
-    handler: Handler = torch.profiler.tensorboard_trace_handler(**cfg)
-    return handler
-
-
-def _export(trace: Any, path: Path, runner: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trace.export_chrome_trace(str(path))
-    runner.logger.info("ProfilerHook wrote a trace to %s", path)

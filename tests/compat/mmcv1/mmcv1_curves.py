@@ -10,9 +10,7 @@ N_STEPS = N_EPOCHS * N_ITERS
 FILE = Path(__file__).parent / "mmcv1_curves.npz"
 
 # Where there may be a seam: around epochs, and the ends of the warm-ups below; and from there to the end.
-POINTS = [0, 1, 2, 19, 20, 21, 34, 35, 36, 49, 50, 51, 59, 60, 61, 129, 130, 131, 140, *range(200, N_STEPS, 86)] + [
-    1999
-]
+POINTS = [0, 1, 2, 19, 20, 21, 34, 35, 36, 49, 50, 51, 59, 60, 61, 129, 130, 131, 140, *range(200, 1999, 86), 1999]
 N_BLOCKS = 25
 WEIGHTS = 1 + (np.arange(N_STEPS) % 7) / 7
 
