@@ -45,6 +45,13 @@ class EventWriter:
     def close(self) -> None:
         """Give back what it holds."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, so that a resumed run writes nothing twice; empty, the default, for nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+
 
 class _Scalar:
     """One name: where its rows wait, and whether writers smooth it."""
