@@ -16,10 +16,14 @@ class DistSamplerSeedHook(Hook):
 
     def before_train_epoch(self, runner: Any) -> None:
         """Tell the sampler the epoch."""
-        loader = runner.train_loop.dataloader
-        sampler: Any = getattr(loader, "sampler", None)
-        inner: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-        for candidate in (sampler, inner):
-            if hasattr(candidate, "set_epoch"):
-                candidate.set_epoch(runner.epoch)
-                return
+        set_epoch(runner.train_loop.dataloader, runner.epoch)
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell the sampler of `loader` the epoch, or the one in its batch sampler, whichever wants to know."""
+    sampler: Any = getattr(loader, "sampler", None)
+    inner: Any = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    for candidate in (sampler, inner):
+        if hasattr(candidate, "set_epoch"):
+            candidate.set_epoch(epoch)
+            return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -123,11 +124,7 @@ class BaseAveragedModel(nn.Module):
         """Exchange the averaged weights with those of `model`: parameters, with ``update_buffers`` buffers too."""
         averaged, _ = self._pairing.of(self.module, model, self.update_buffers, as_they_lie=True)
         for own, source in averaged:
-            # Tensor by tensor: the third copy that an exchange needs is then one tensor, not a whole model.
-            for averaged_param, source_param in zip(own, source, strict=True):
-                kept = averaged_param.clone()
-                averaged_param.copy_(source_param)
-                source_param.copy_(kept)
+            exchange(own, source)
 
 
 @MODELS.register_module()
@@ -212,6 +209,16 @@ class MomentumAnnealingEMA(ExponentialMovingAverage):
 
     def _annealed(self, steps: int) -> float:
         return max(self.momentum, self.gamma / (self.gamma + steps))
+
+
+@torch.no_grad()
+def exchange(some: Iterable[Tensor], others: Iterable[Tensor]) -> None:
+    """Let the values of tensors change places, pair by pair."""
+    # Tensor by tensor: the third copy that an exchange needs is then one tensor, not a whole model.
+    for one, other in zip(some, others, strict=True):
+        kept = one.clone()
+        one.copy_(other)
+        other.copy_(kept)
 
 
 class _Count:
