@@ -75,11 +75,10 @@ def tuple_cast(inputs: Any, dst_type: Any) -> Any:
     return iter_cast(inputs, dst_type, return_type=tuple)
 
 
-def is_seq_of(seq: Any, expected_type: Any, seq_type: type | None = None) -> bool:
+def is_seq_of(seq: Any, expected_type: Any, seq_type: Any = None) -> bool:
     """Whether it is a sequence (of `seq_type`) with items of `expected_type` alone."""
-    kind: Any = Sequence if seq_type is None else seq_type
-    assert isinstance(kind, type), f"seq_type must be a type, got {kind!r}"
-    return isinstance(seq, kind) and all(isinstance(item, expected_type) for item in seq)
+    assert seq_type is None or isinstance(seq_type, type), f"seq_type must be a type, got {seq_type!r}"
+    return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in iter(seq))
 
 
 def is_list_of(seq: Any, expected_type: Any) -> bool:
