@@ -109,7 +109,7 @@ class MetricStore:
             return value.detach()  # as in put, which saves a call by asking itself
         if value.numel() != 1:
             raise TrainwrightError(
-                f"metric {prefix}/{name} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
+                f"metric {f'{prefix}/{name}' if prefix else name} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
                 "Reduce it (for instance with .mean()) in the model before it is returned."
             )
         return value.detach().clone()

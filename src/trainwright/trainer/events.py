@@ -46,7 +46,7 @@ class EventWriter:
         """Give back what it holds."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, so that a resumed run writes nothing twice; empty, the default, for nothing."""
+        """What a checkpoint keeps of it, so that a resumed run writes nothing twice; empty by default."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
