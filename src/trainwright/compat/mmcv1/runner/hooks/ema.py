@@ -10,7 +10,7 @@ from torch import nn
 from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
 from trainwright.model.averaged_model import exchange
-from trainwright.model.wrappers import is_model_wrapper
+from trainwright.model.utils import is_model_wrapper
 
 
 @HOOKS.register_module()
@@ -46,8 +46,8 @@ class EMAHook(Hook):
         self.param_ema_buffer = {name: f"ema_{name.replace('.', '_')}" for name in self.model_parameters}
         demand(
             len(set(self.param_ema_buffer.values())) == len(self.model_parameters),
-            "EMAHook: two parameters differ in dots and underscores alone, so their averages would be one buffer. Rename "
-            "one of them",
+            "EMAHook: two parameters differ in dots and underscores alone, so their averages would be one buffer. "
+            "Rename one of them",
         )
         for name, parameter in self.model_parameters.items():
             model.register_buffer(self.param_ema_buffer[name], parameter.detach().clone())
