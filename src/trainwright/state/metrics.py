@@ -108,8 +108,9 @@ class MetricStore:
         if not value.is_leaf and value._base is None and value.is_cpu and not value.dim():
             return value.detach()  # as in put, which saves a call by asking itself
         if value.numel() != 1:
+            full = f"{prefix}/{name}" if prefix else name
             raise TrainwrightError(
-                f"metric {f'{prefix}/{name}' if prefix else name} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
+                f"metric {full} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
                 "Reduce it (for instance with .mean()) in the model before it is returned."
             )
         return value.detach().clone()
