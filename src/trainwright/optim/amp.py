@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
@@ -58,9 +59,7 @@ class AmpOptimWrapper(OptimWrapper):
                 f"loss_scale must be 'dynamic', a number above 0 or a dict of GradScaler arguments, got {loss_scale!r}"
             )
         self.loss_scaler = _make_scaler(device, use_fsdp, options)
-        if self.loss_scaler.is_enabled() and isinstance(self.optimizer, torch.optim.SGD):
-            # The fused form skips a step by itself, but its momentum is then uninitialised memory if it is the first.
-            vars(self.optimizer).pop("_step_supports_amp_scaling", None)
+        step_with_scaler_alone(self.optimizer, self.loss_scaler)
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of the loss times the loss scale, and count it."""
@@ -114,6 +113,13 @@ class AmpOptimWrapper(OptimWrapper):
 def _both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Iterator[None]:
     with outer, inner:
         yield
+
+
+def step_with_scaler_alone(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
+    """Have ``scaler`` decide whether SGD steps. Its fused form skips a step by itself, but its momentum is then
+    uninitialised memory if that is the first."""
+    if scaler.is_enabled() and isinstance(optimizer, torch.optim.SGD):
+        vars(optimizer).pop("_step_supports_amp_scaling", None)
 
 
 def _checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
