@@ -247,11 +247,9 @@ class BaseStrategy(StrategyState, ABC):
         self.init_model_weights()
         if optimizer is not None:
             placed = dict(self.unwrapped_model.named_parameters())
-            wrapper = make_optim_wrapper(
-                optimizer if is_wrapper else {**wrapper_settings, "optimizer": optimizer}, None
-            )
-            for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
-                follow_parameters(part.optimizer, names, placed)
+            for part in optimizer.values() if isinstance(optimizer, OptimWrapperDict) else [optimizer]:
+                follow_parameters(part.optimizer if is_wrapper else part, names, placed)
+            wrapper = optimizer if is_wrapper else {**wrapper_settings, "optimizer": optimizer}
             self.attach_optim_wrapper(wrapper)
         return self.model, getattr(self, "optim_wrapper", None)
 
