@@ -1,0 +1,118 @@
+"""What a checkpoint holds beyond MMCV's own keys, so that a run goes on exactly where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map_only
+
+from trainwright import __version__
+from trainwright.dist import all_gather_object
+from trainwright.engine.loops.workflow import Turn
+from trainwright.state import Completing, plain_items, rng
+
+KEY = "trainwright"
+
+
+def own_state(runner: Any) -> dict[str, Any]:
+    """What differs between ranks: random streams, places in the loaders."""
+    return {"rng": runner.ctx.training_streams or rng.capture(), "loaders": runner._places()}
+
+
+def gathered(runner: Any) -> None:
+    """Bring the states of all ranks to rank 0, which saves right afterwards; without this it saves its own alone. All
+    ranks call it."""
+    if runner.world_size > 1:
+        states = all_gather_object(own_state(runner))
+        runner._gathered = runner.iter, dict(enumerate(states))
+
+
+def run_state(runner: Any) -> dict[str, Any]:
+    """The item under :data:`KEY`."""
+    at, ranks = runner._gathered or (None, {})
+    if at != runner.iter or runner.world_size == 1:
+        ranks = {runner.rank: own_state(runner)}
+    clock, turn = runner.ctx.clock, runner._turn
+    state: dict[str, Any] = {
+        "version": __version__,
+        "counts": runner.unit,
+        "world_size": runner.world_size,
+        "progress": tuple(clock.as_completed()),
+        "ranks": ranks,
+    }
+    if turn is not None:
+        is_done = clock.completing is (Completing.EPOCH if runner.unit == "epochs" else Completing.ITERATION)
+        state["workflow"] = [list(flow) for flow in runner._plan]
+        state["turn"] = [turn.phase, turn.done + is_done]
+    hooks = {name: state_of() for name, (state_of, _) in _stateful(runner).items()}
+    state["hooks"], dropped = plain_items(hooks)
+    if dropped:
+        runner.logger.warning("the states of %s hold more than plain data, and are not saved", ", ".join(dropped))
+    if hasattr(runner.log_buffer, "state_dict"):
+        state["log_buffer"] = runner.log_buffer.state_dict()
+    if any(getattr(hook, "window_is_open", False) for hook in runner.hooks):
+        state["gradients"] = runner.strategy._held_gradients()
+    return state
+
+
+def _stateful(runner: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """Of each hook with a state, how to ask for it and how to put it back, by the name of its class."""
+    found: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {}
+    for hook in runner.hooks:
+        ways = getattr(hook, "state_dict", None), getattr(hook, "load_state_dict", None)
+        if callable(ways[0]) and callable(ways[1]) and not isinstance(hook, torch.nn.Module):
+            name = type(hook).__name__
+            n_before = sum(other.partition("#")[0] == name for other in found)
+            found[f"{name}#{n_before + 1}" if n_before else name] = ways[0], ways[1]
+    return found
+
+
+class Resumption:
+    """What is left to put in place when a run that resumes begins."""
+
+    def __init__(self, saved: Mapping[str, Any], rank: int) -> None:
+        self.saved: Mapping[str, Any] = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), dict(saved))
+        ranks = self.saved["ranks"]
+        self._own = ranks.get(rank)
+        # Of a rank that saved nothing the streams stay as they are; how far it had read, any other one knows.
+        self.places = self._own["loaders"] if self._own else [_without_streams(s["loaders"]) for s in ranks.values()][0]
+        self.is_inside_epoch = self.saved["counts"] == "epochs" and self.saved["progress"][2] > 0
+
+    def turn(self, plan: Sequence[tuple[str, int]]) -> Turn:
+        """Where a workflow is gone on with; one that was changed begins anew."""
+        then = self.saved.get("workflow")
+        return Turn(*self.saved["turn"]) if then == [list(flow) for flow in plan] else Turn()
+
+    def place(self, plan: Sequence[tuple[str, int]], index: int) -> dict[str, Any] | None:
+        """Where the loader of that phase stood; of a changed workflow the first of each name is meant."""
+        then = self.saved.get("workflow")
+        if then is None:
+            return None
+        if then != [list(flow) for flow in plan]:
+            name = plan[index][0]
+            if [mode for mode, _ in plan].index(name) != index or name not in [mode for mode, _ in then]:
+                return None
+            index = [mode for mode, _ in then].index(name)
+        return self.places[index] if index < len(self.places) else None
+
+    def put_hooks(self, runner: Any) -> None:
+        """Give the hooks their states."""
+        for name, (_, put) in _stateful(runner).items():
+            if name in self.saved["hooks"]:
+                put(self.saved["hooks"][name])
+
+    def put_rest(self, runner: Any) -> None:
+        """Random streams, what waits to be logged, and gradients of an open window: last, before the next batch."""
+        if "log_buffer" in self.saved and hasattr(runner.log_buffer, "load_state_dict"):
+            runner.log_buffer.load_state_dict(self.saved["log_buffer"])
+        if "gradients" in self.saved:
+            runner.strategy._put_gradients(dict(self.saved["gradients"]))
+        if self._own is not None:
+            rng.restore(self._own["rng"])
+
+
+def _without_streams(places: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    left_out = ("streams", "began_with", "generators")
+    return [{name: value for name, value in place.items() if name not in left_out} for place in places]
