@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import Optimizer
 
+from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.parallel import is_module_wrapper
 from trainwright.compat.mmcv1.runner import exact
 from trainwright.compat.mmcv1.runner.checkpoint import load_checkpoint
@@ -39,7 +40,6 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
     The counters ``_epoch``, ``_iter``, ``_max_epochs`` and ``_max_iters`` are those of the run's clock, and may be set.
     """
 
-    unit: ClassVar[str]  # what max_... counts
     COMPLETED_BY: ClassVar[dict[str, Completing]] = {
         "after_train_iter": Completing.ITERATION,
         "after_train_epoch": Completing.EPOCH,
@@ -159,7 +159,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
     @property
     def max_epochs(self) -> int | None:
         """Planned epochs."""
-        return self._max_epochs
+        return self.ctx.clock.max_epochs
 
     @property
     def _max_epochs(self) -> Any:
@@ -172,7 +172,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
     @property
     def max_iters(self) -> int | None:
         """Planned iterations."""
-        return self._max_iters
+        return self.ctx.clock.max_iters
 
     @property
     def _max_iters(self) -> Any:
@@ -205,11 +205,11 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
     ) -> None:
         """Write a checkpoint into ``out_dir``."""
 
-    def current_lr(self) -> list[float] | dict[str, list[float]]:
-        """The learning rates of all parameter groups; a dict of those for several optimizers."""
+    def current_lr(self) -> Any:
+        """The learning rates of all parameter groups, as a list; a dict of lists for several optimizers."""
         return self._of_groups(lambda group: group["lr"], "lr")
 
-    def current_momentum(self) -> list[float] | dict[str, list[float]]:
+    def current_momentum(self) -> Any:
         """The momentums of all parameter groups, or the first beta; 0 where there is neither."""
         return self._of_groups(
             lambda group: group["momentum"] if "momentum" in group else group.get("betas", (0,))[0], "momentum"
@@ -226,7 +226,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
 
     def register_hook(self, hook: Hook, priority: int | str | Priority = "NORMAL") -> None:
         """Add a hook behind those of the same or an earlier priority."""
-        assert isinstance(hook, Hook), f"a hook must be an instance of Hook, but got {hook!r}"
+        demand(isinstance(hook, Hook), f"a hook must be an instance of Hook, but got {hook!r}")
         if hasattr(hook, "priority"):
             raise ValueError(
                 f'"priority" is a reserved attribute for hooks, which register_hook sets, and {type(hook).__name__} '
@@ -273,7 +273,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
 
     def _register_policy(self, config: Any, suffix: str, priority: str) -> None:
         if isinstance(config, dict):
-            assert "policy" in config, f"a config of a {suffix} must have the key 'policy', but got {config!r}"
+            demand("policy" in config, f"a config of a {suffix} must have the key 'policy', but got {config!r}")
             config = config.copy()
             policy = config.pop("policy")
             # 'cyclic' for 'Cyclic'; what has a capital, as 'CosineAnnealing', stays as it is
@@ -384,12 +384,13 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
 
 def check_workflow(data_loaders: Any, workflow: Any) -> None:
     """Each phase of a workflow is a tuple, and has a loader."""
-    assert isinstance(data_loaders, list), f"data_loaders must be a list, but got {data_loaders!r}"
+    demand(isinstance(data_loaders, list), f"data_loaders must be a list, but got {data_loaders!r}")
     is_plan = isinstance(workflow, list) and all(isinstance(flow, tuple) for flow in workflow)
-    assert is_plan, f"workflow must be a list of tuples (mode, number), but got {workflow!r}"
-    assert len(data_loaders) == len(workflow), (
+    demand(is_plan, f"workflow must be a list of tuples (mode, number), but got {workflow!r}")
+    demand(
+        len(data_loaders) == len(workflow),
         f"each phase of the workflow needs a data loader of its own: got {len(workflow)} phases and "
-        f"{len(data_loaders)} loaders"
+        f"{len(data_loaders)} loaders",
     )
 
 
@@ -402,8 +403,9 @@ def _name_of(priority: int) -> Any:
 
 def _check_model(model: Any, batch_processor: Any) -> None:
     if batch_processor is None:
-        assert hasattr(model, "train_step"), (
-            f"{type(model).__name__} has no train_step(data, optimizer): write one, and val_step() for validation"
+        demand(
+            hasattr(model, "train_step"),
+            f"{type(model).__name__} has no train_step(data, optimizer): write one, and val_step() for validation",
         )
         return
     if not callable(batch_processor):

@@ -91,16 +91,17 @@ class CheckpointLoader:
         cls._schemes = OrderedDict(sorted(cls._schemes.items(), reverse=True, key=lambda item: item[0]))
 
     @classmethod
-    def register_scheme(cls, prefixes: str | Iterable[str], loader: Loader | None = None, force: bool = False) -> Any:
-        """Have names with these prefixes read by ``loader(filename, map_location)``; without one, a decorator."""
-        if loader is not None:
-            cls._register_scheme(prefixes, loader, force=force)
-            return None
+    def register_scheme(
+        cls, prefixes: str | Iterable[str], loader: Loader | None = None, force: bool = False
+    ) -> Callable[[Loader], Loader]:
+        """Have names with these prefixes read by ``loader(filename, map_location)``; without one, as a decorator."""
 
         def register(loader: Loader) -> Loader:
             cls._register_scheme(prefixes, loader, force=force)
             return loader
 
+        if loader is not None:
+            register(loader)
         return register
 
     @classmethod
@@ -157,20 +158,19 @@ def load_from_http(filename: str, map_location: Any = None, model_dir: str | Non
 def load_from_pavi(filename: str, map_location: Any = None) -> Any:
     """A model of Pavi's cloud; each rank downloads it for itself."""
     demand(filename.startswith("pavi://"), f"Expected filename startswith `pavi://`, but get {filename}")
-    model = _pavi().modelcloud.get(filename[len("pavi://") :])
+    model = _modelcloud().get(filename[len("pavi://") :])
     with TemporaryDirectory() as folder:
         path = os.path.join(folder, model.name)
         model.download(path)
         return _read_file(path, map_location)
 
 
-def _pavi() -> Any:
+def _modelcloud() -> Any:
     try:
-        import pavi
-        import pavi.modelcloud
+        from pavi import modelcloud  # type: ignore[import-not-found]
     except ImportError as error:
         raise ImportError("Please install pavi, which checkpoints with the prefix pavi:// are read with.") from error
-    return pavi
+    return modelcloud
 
 
 @CheckpointLoader.register_scheme(prefixes=r"(\S+\:)?s3://")

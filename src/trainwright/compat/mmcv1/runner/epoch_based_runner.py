@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.base_runner import BaseRunner, check_workflow
 from trainwright.compat.mmcv1.runner.builder import RUNNERS
 from trainwright.engine import Phase
@@ -30,9 +31,9 @@ class EpochBasedRunner(BaseRunner):
         if self.batch_processor is not None:
             outputs = self.batch_processor(self.model, data_batch, train_mode=train_mode, **kwargs)
         elif train_mode:
-            outputs = self.model.train_step(data_batch, self.optimizer, **kwargs)  # type: ignore[operator]
+            outputs = self.model.train_step(data_batch, self.optimizer, **kwargs)
         else:
-            outputs = self.model.val_step(data_batch, self.optimizer, **kwargs)  # type: ignore[operator]
+            outputs = self.model.val_step(data_batch, self.optimizer, **kwargs)
         self._keep_outputs(outputs, '"batch_processor()" or "model.train_step()" and "model.val_step()"')
 
     def train(self, data_loader: Any, **kwargs: Any) -> None:
@@ -94,7 +95,7 @@ class EpochBasedRunner(BaseRunner):
                 "setting max_epochs in run is deprecated, give it to the runner", DeprecationWarning, stacklevel=2
             )
             self._max_epochs = max_epochs
-        assert self._max_epochs is not None, "max_epochs must be specified: EpochBasedRunner(..., max_epochs=12)"
+        demand(self._max_epochs is not None, "max_epochs must be specified: EpochBasedRunner(..., max_epochs=12)")
         for (mode, _), loader in zip(workflow, data_loaders, strict=True):
             if mode == "train":
                 self._max_iters = self._max_epochs * len(loader)

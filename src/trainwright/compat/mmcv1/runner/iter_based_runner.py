@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.base_runner import BaseRunner, check_workflow
 from trainwright.compat.mmcv1.runner.builder import RUNNERS
 from trainwright.compat.mmcv1.runner.hooks.iter_timer import IterTimerHook
@@ -87,11 +88,11 @@ class IterBasedRunner(BaseRunner):
         self._run_span(Phase.VAL, data_loader, 1, kwargs, lambda: True)
 
     def _train_step(self, data_batch: Any, **kwargs: Any) -> None:
-        outputs = self.model.train_step(data_batch, self.optimizer, **kwargs)  # type: ignore[operator]
+        outputs = self.model.train_step(data_batch, self.optimizer, **kwargs)
         self._keep_outputs(outputs, "model.train_step()")
 
     def _val_step(self, data_batch: Any, **kwargs: Any) -> None:
-        self._keep_outputs(self.model.val_step(data_batch, **kwargs), "model.val_step()")  # type: ignore[operator]
+        self._keep_outputs(self.model.val_step(data_batch, **kwargs), "model.val_step()")
 
     def _run_span(self, phase: Phase, loader: Any, n: int, kwargs: Any, goes_on: Callable[[], bool]) -> None:
         """Up to ``n`` iterations."""
@@ -137,7 +138,7 @@ class IterBasedRunner(BaseRunner):
                 "setting max_iters in run is deprecated, give it to the runner", DeprecationWarning, stacklevel=2
             )
             self._max_iters = max_iters
-        assert self._max_iters is not None, "max_iters must be specified: IterBasedRunner(..., max_iters=1000)"
+        demand(self._max_iters is not None, "max_iters must be specified: IterBasedRunner(..., max_iters=1000)")
         self._announce(workflow, f"{self._max_iters} iters")
         self.call_hook("before_run")
         turn = self._begin(workflow)
@@ -218,7 +219,7 @@ class IterBasedRunner(BaseRunner):
         momentum_config: Any = None,
         custom_hooks_config: Any = None,
     ) -> None:
-        """Add the hooks of a training; learning rate, checkpoints and loggers count iterations unless told otherwise."""
+        """Add the hooks of a training; rates, checkpoints and loggers count iterations unless told otherwise."""
         if isinstance(log_config, dict):
             log_config = log_config.copy()
             log_config["hooks"] = [_by_iteration(info) for info in log_config["hooks"]]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trainwright.compat.mmcv1.errors import demand
 from trainwright.state import Clock, MetricStore
 
 
@@ -55,13 +56,13 @@ class LogBuffer:
 
     def update(self, vars: dict[str, Any], count: int = 1) -> None:
         """Keep numbers, or tensors of one element, that stand for ``count`` samples."""
-        assert isinstance(vars, dict), f"what is logged must be a dict of numbers, got {vars!r}"
+        demand(isinstance(vars, dict), f"what is logged must be a dict of numbers, got {vars!r}")
         self._metrics.put("", vars, count)
         self._order[tuple(vars)] = None
 
     def average(self, n: int = 0) -> None:
         """Fill ``output`` with the averages, weighted by count, of the last ``n`` values each; of all with 0."""
-        assert n >= 0, f"n must not be negative, got {n}"
+        demand(n >= 0, f"n must not be negative, got {n}")
         self._metrics.flush()
         for name in self._names():
             values, counts = (column[-n:] for column in self._metrics.histories[name].data)

@@ -50,7 +50,7 @@ def _read(path: str) -> dict[str, str]:
 def get_torchvision_models() -> dict[str, str]:
     """URLs of torchvision's weights, by the name of the model and, behind a point, of the weights."""
     try:
-        from torchvision import models
+        from torchvision import models  # type: ignore[import-not-found]
     except ImportError as error:
         raise ImportError("Please install torchvision, which knows where its weights are.") from error
     urls = _listed("torchvision_0.12.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.optim import Optimizer
 
@@ -25,7 +25,7 @@ class ResumingMixin:
     """
 
     ctx: RunContext
-    unit: Any
+    unit: ClassVar[str]
     model: Any
     optimizer: Any
     logger: logging.Logger
@@ -36,8 +36,8 @@ class ResumingMixin:
     _plan: Plan
     _turn: Turn | None
     _resumption: exact.Resumption | None
-    rank: int
-    world_size: int
+    _rank: int
+    _world_size: int
 
     def resume(self, checkpoint: str, resume_optimizer: bool = True, map_location: Any = "default") -> None:
         """Go on from a checkpoint: weights, optimizer, counters, ``meta``. ``run`` then goes on where it was saved.
@@ -84,13 +84,13 @@ class ResumingMixin:
     def _rescale(self, meta: dict[str, Any]) -> None:
         """Count iterations as the ranks of now do, where the config that was saved names the GPUs of then."""
         before = _n_gpus(meta.get("config"), self.logger)
-        if before and before != self.world_size:
-            self._iter = int(self._iter * before / self.world_size)
+        if before and before != self._world_size:
+            self._iter = int(self._iter * before / self._world_size)
             self.logger.info(
                 "the iteration number is now %d: it was saved with %d GPUs, and there are %d processes now",
                 self._iter,
                 before,
-                self.world_size,
+                self._world_size,
             )
 
     def _resume_exactly(self, tree: dict[str, Any]) -> bool:
@@ -99,22 +99,22 @@ class ResumingMixin:
         self._resumption = None
         if not isinstance(saved, dict) or saved.get("counts") != self.unit:
             return False
-        if saved["world_size"] != self.world_size:
+        if saved["world_size"] != self._world_size:
             self.logger.warning(
                 "the checkpoint was saved by %d processes and there are %d now: the order of samples and random "
                 "numbers begin anew",
                 saved["world_size"],
-                self.world_size,
+                self._world_size,
             )
             return False
         self.ctx.clock.epoch, self.ctx.clock.iter, self.ctx.clock.inner_iter = saved["progress"]
-        self._resumption = exact.Resumption(saved, self.rank)
+        self._resumption = exact.Resumption(saved, self._rank)
         return True
 
     # the beginning of a run -------------------------------------------------------------------------------------------
 
     def _begin(self, workflow: Sequence[tuple[str, int]]) -> Turn:
-        """Whose turn it is first. Hooks get their states, unless somebody has set the counters since they were resumed."""
+        """Whose turn it is first. Hooks get their states, unless somebody has set the counters since."""
         going_on, clock = self._resumption, self.ctx.clock
         if going_on is not None and tuple(going_on.saved["progress"][:2]) != (clock.epoch, clock.iter):
             going_on = self._resumption = None

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from trainwright.compat.mmcv1 import runner as names
+from trainwright.compat.mmcv1.errors import demand
 from trainwright.state import rng
 
 
@@ -33,8 +34,8 @@ def get_time_str() -> str:
 
 def obj_from_dict(info: dict[str, Any], parent: ModuleType | None = None, default_args: Any = None) -> Any:
     """What ``type`` of ``info`` makes of the other items: a class, or its name in ``parent`` or among the modules."""
-    assert isinstance(info, dict) and "type" in info, f"info must be a dict with the key 'type', got {info!r}"
-    assert isinstance(default_args, dict) or default_args is None, f"default_args must be a dict, got {default_args!r}"
+    demand(isinstance(info, dict) and "type" in info, f"info must be a dict with the key 'type', got {info!r}")
+    demand(default_args is None or isinstance(default_args, dict), f"default_args must be a dict, got {default_args!r}")
     args = {**(default_args or {}), **info}
     kind = args.pop("type")
     if isinstance(kind, str):

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
@@ -161,11 +162,9 @@ def write_checkpoint(tree: dict[str, Any], filename: str, file_client_args: dict
 
 def _upload_to_pavi(tree: dict[str, Any], path: str) -> None:
     try:
-        from pavi import exception, modelcloud
+        from pavi import exception, modelcloud  # type: ignore[import-not-found]
     except ImportError as error:
         raise ImportError("Please install pavi, which checkpoints with the prefix pavi:// are saved with.") from error
-    from tempfile import TemporaryDirectory
-
     folder, name = os.path.split(path)
     try:
         model = modelcloud.get(folder)
