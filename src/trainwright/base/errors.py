@@ -88,6 +88,10 @@ class EventStorageError(TrainwrightError, AssertionError):
     """An event storage used against its rules: asked for where none is open, or a scalar put in two ways."""
 
 
+class EvalModeError(TrainwrightError, AssertionError):
+    """A model that is to be trained was found in eval mode."""
+
+
 class EvalResultError(TrainwrightError, ValueError, AssertionError):
     """What an evaluation function returned is no dict of numbers."""
 

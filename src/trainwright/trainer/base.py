@@ -202,9 +202,9 @@ class TrainerBase:
         self._table.rebuild()
         storage = self.storage = EventStorage(start_iter, clock=clock, metrics=ctx.metrics)
         with self._as_running(), ctx, storage, open_phase(ctx, Phase.TRAIN):
-            self._take_up()
+            self._take_up(self._own_state())
             run_flat(ctx, self.run_step)
-            self._read_last(ctx)
+            self._read_last()
 
     @contextmanager
     def _as_running(self) -> Iterator[None]:
@@ -215,14 +215,17 @@ class TrainerBase:
         finally:
             _running.reset(token)
             self._saves_together = False
+            self._close()
 
-    @staticmethod
-    def _read_last(ctx: RunContext) -> None:
+    def _close(self) -> None:
+        """Give back what is held for a training."""
+
+    def _read_last(self) -> None:
         """Have the values of the last iterations looked at: an error there is one of training."""
         try:
-            ctx.metrics.flush()
+            self.ctx.metrics.flush()
         except BaseException:
-            ctx.clock.iter -= 1
+            self._clock.iter = self.max_iter - 1
             raise
 
     def run_step(self) -> None:
@@ -304,7 +307,7 @@ class TrainerBase:
         it begins where the state was saved."""
         self.iter = state_dict["iteration"]
         exact = state_dict.get("exact") or {"finished_iters": state_dict["iteration"] + 1}
-        self._loaded = exact
+        self._loaded = {**exact, "own": _of_this_rank(exact)}
         more = exact.get("hooks", {})
         for name, first in state_dict.get("hooks", {}).items():
             own = [hook for hook in self._hooks if type(hook).__qualname__ == name]
@@ -318,37 +321,43 @@ class TrainerBase:
                     *(len(states), name, len(own)),
                 )
 
-    def _take_up(self) -> None:
-        """Put in place what was loaded, if training goes on where it was saved."""
+    def _own_state(self) -> dict[str, Any]:
+        """What this rank had of its own in the state that was loaded, if training goes on where that was saved."""
         loaded, self._loaded = self._loaded, None
         if loaded is None:
-            return
+            return {}
         if self.start_iter != loaded["finished_iters"]:
             logging.getLogger(__name__).warning(
                 "the state that was loaded was saved after %d iterations, and training begins at %d: random streams "
                 "and data begin anew. To go on exactly: train(trainer.finished_iters, max_iter).",
                 *(loaded["finished_iters"], self.start_iter),
             )
-            return
+            return {}
         if "histories" in loaded:
             self.storage.load_state_dict(loaded["histories"])
-        own = self._of_this_rank(loaded)
+        return loaded["own"]  # type: ignore[no-any-return]
+
+    def _take_up(self, own: dict[str, Any]) -> None:
+        """Put in place what this rank had of its own, right before the first iteration."""
         if "rng" in own:
             rng.restore(own["rng"])
 
-    @staticmethod
-    def _of_this_rank(loaded: dict[str, Any]) -> dict[str, Any]:
-        """What this rank had of its own, empty where it was not saved or there were other ranks."""
-        items, n_ranks = loaded.get("ranks", []), dist.get_world_size()
-        if len(items) == n_ranks == loaded.get("world_size"):
-            return items[dist.get_rank()]  # type: ignore[no-any-return]
-        if items:
-            logging.getLogger(__name__).warning(
-                "the state has the random streams of %d of %s rank(s), and there are %d now: they begin anew. For an "
-                "exact resume train with as many ranks, and register the hook that saves on all of them.",
-                *(len(items), loaded.get("world_size"), n_ranks),
-            )
+
+def _of_this_rank(exact: dict[str, Any]) -> dict[str, Any]:
+    """What this rank had of its own. Where rank 0 alone has saved, the others have its state under ``rank0``."""
+    items, n_ranks = exact.get("ranks", []), dist.get_world_size()
+    if len(items) == n_ranks == exact.get("world_size"):
+        return items[dist.get_rank()]  # type: ignore[no-any-return]
+    if not items:
         return {}
+    logging.getLogger(__name__).warning(
+        "the state has the random streams of %d of %s rank(s), and there are %d now: others begin anew. For an exact "
+        "resume train with as many ranks, and register the hook that saves on all of them.",
+        *(len(items), exact.get("world_size"), n_ranks),
+    )
+    if exact.get("world_size") != n_ranks:
+        return {}
+    return items[0] if dist.get_rank() == 0 else {"rank0": items[0]}  # type: ignore[no-any-return]
 
 
 def _agree_on_saving(hooks: Sequence[Any]) -> bool:

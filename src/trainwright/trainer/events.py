@@ -89,6 +89,11 @@ class EventStorage:
         self._waiting_histograms: list[_Histogram] = []
         self._read_histograms: list[dict[str, Any]] = []
 
+    @property
+    def metrics(self) -> MetricStore:
+        """Where values wait until they are read."""
+        return self._metrics
+
     # ------------------------------------------------------------------------------------------------------- producers
     def put_scalar(
         self, name: str, value: torch.Tensor | float, smoothing_hint: bool = True, cur_iter: int | None = None

@@ -1,0 +1,168 @@
+"""The batches of a trainer: pass after pass over its loader, from a place that can be saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trainwright.base.errors import DataError
+from trainwright.engine.loops.base import ends_by_itself, length_or_none
+from trainwright.engine.rewind import Pass, begin_pass, put_states, states_of
+from trainwright.state import Stateful, rng
+
+
+class EndlessBatches:
+    """``next()`` gives batch after batch; where a pass over ``loader`` ends the next one begins.
+
+    From the second pass on, loader and samplers that have ``set_epoch`` are told its number.
+
+    :meth:`state_dict` is the place behind the batches that were handed out. A loader with a state of its own goes on
+    from that. From another one the batches of the pass are read again and dropped, with the random streams with which
+    that pass began: shuffling and workers then do what they did.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self._batches: Iterator[Any] | None = None
+        self._pass: Pass | None = None
+        self._epoch = _epoch_of(loader)  # number of the pass under way, or to come
+        self._n_used = 0  # batches of it
+        self._place: dict[str, Any] | None = None
+        self._is_place_valid: Callable[[], bool] = lambda: True
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            batch = next(self._batches or self._first_pass())
+        except StopIteration:
+            batch = self._first_of_next_pass()
+        self._n_used += 1
+        return batch
+
+    def _first_pass(self) -> Iterator[Any]:
+        place, self._place = self._place, None
+        if place is None or not self._is_place_valid():
+            return self._begin()
+        self._epoch = place["epoch"]
+        _set_epoch(self.loader, self._epoch)
+        if "loader" in place:
+            self._n_used = place["n_used"]
+            return self._quietly(lambda: self._begin_at(place["loader"]))
+        if place["pass"] is None:
+            self._put_generators(place["generators"])
+            return self._begin()
+        self._n_used = place["n_used"]
+        return self._quietly(lambda: self._again(place["pass"]))
+
+    def _begin(self) -> Iterator[Any]:
+        if not isinstance(self.loader, Stateful):
+            self._pass = begin_pass(self.loader, self._epoch, 0)
+        self._batches = iter(self.loader)
+        return self._batches
+
+    def _begin_at(self, state: Any) -> Iterator[Any]:
+        self.loader.load_state_dict(state)
+        return self._begin()
+
+    def _again(self, begun: dict[str, Any]) -> Iterator[Any]:
+        logging.getLogger(__name__).warning(
+            "training goes on in the middle of a pass: %d batches are read and dropped, because %s cannot jump to a "
+            "position. KeyedDataLoader of trainwright.data can.",
+            *(self._n_used, type(self.loader).__name__),
+        )
+        if self._epoch and getattr(self.loader, "persistent_workers", False):
+            logging.getLogger(__name__).warning(
+                "the random streams of persistent workers go on from pass to pass, and are not saved: they draw other "
+                "numbers than they would have without a stop. Use persistent_workers=False for an exact resume."
+            )
+        if begun["streams"] is not None:
+            rng.restore(begun["streams"])
+        self._put_generators(begun["generators"])
+        batches = self._begin()
+        for _ in range(self._n_used):
+            if next(batches, self) is self:
+                break
+        return batches
+
+    def _put_generators(self, states: list[Any] | None) -> None:
+        if states is None:
+            return
+        n_own = len(states_of(self.loader))
+        if n_own == len(states):
+            put_states(self.loader, states)
+            return
+        logging.getLogger(__name__).warning(
+            "the data_loader has %d generator(s) and had %d when the state was saved: its order is another one",
+            *(n_own, len(states)),
+        )
+
+    @staticmethod
+    def _quietly(begin: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """What was drawn when the pass began is not drawn again."""
+        streams = rng.capture()
+        batches = begin()
+        rng.restore(streams)
+        return batches
+
+    def _first_of_next_pass(self) -> Any:
+        n_used, self._n_used = self._n_used, 0
+        self._batches = None  # workers that are done end before others begin
+        self._epoch += 1
+        _set_epoch(self.loader, self._epoch)
+        try:
+            return next(self._begin())
+        except StopIteration:
+            pass
+        name = type(self.loader).__name__
+        once = f" It is an iterator, which can be read only once, and gave {n_used} batches." if n_used else ""
+        raise DataError(
+            f"the data_loader, a {name}, has no batch to begin a pass with.{once} Give a loader that can be iterated "
+            "over again, or one that does not end; a dataset must have a batch at least (drop_last)."
+        )
+
+    # the place ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self, gives_back: bool = False) -> dict[str, Any]:
+        """The place, as tensors and plain data. With ``gives_back`` the last batch counts as not used: its iteration
+        was not finished."""
+        if self._place is not None:
+            return self._place
+        if isinstance(self.loader, Stateful):
+            return {"epoch": self._epoch, "n_used": self._n_used, "loader": self.loader.state_dict()}
+        n_used = self._n_used - gives_back
+        length = length_or_none(self.loader)
+        begun = self._pass
+        if begun is None or (length is not None and n_used >= length and ends_by_itself(self.loader)):
+            return {"epoch": self._epoch + (begun is not None), "pass": None, "generators": states_of(self.loader)}
+        saved = {"streams": begun.streams, "generators": begun.generators}
+        return {"epoch": self._epoch, "n_used": n_used, "pass": saved}
+
+    def load_state_dict(self, state: dict[str, Any], is_valid: Callable[[], bool] = lambda: True) -> None:
+        """Go on from there when the first batch is wanted, if it is still ``is_valid()`` then."""
+        self._place, self._is_place_valid = state, is_valid
+
+
+def without_streams(place: dict[str, Any]) -> dict[str, Any]:
+    """The place of another rank: as many batches, but not its random streams."""
+    if place.get("pass"):
+        return {**place, "pass": {"streams": None, "generators": None}}
+    return {**place, "generators": None} if "generators" in place else place
+
+
+def _samplers(loader: Any) -> list[Any]:
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    found = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    return list({id(one): one for one in found if callable(getattr(one, "set_epoch", None))}.values())
+
+
+def _set_epoch(loader: Any, epoch: int) -> None:
+    for sampler in _samplers(loader):
+        sampler.set_epoch(epoch)
+
+
+def _epoch_of(loader: Any) -> int:
+    epochs = [getattr(sampler, "epoch", None) for sampler in _samplers(loader)]
+    return next((epoch for epoch in epochs if isinstance(epoch, int)), 0)

@@ -1,0 +1,70 @@
+"""The losses of a step, put into the event storage without a host read; on several ranks gathered first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed as torch_dist
+
+from trainwright import dist
+from trainwright.trainer.events import EventStorage, get_event_storage
+from trainwright.trainer.loss_check import LossCheck
+
+
+@dataclass
+class PendingLosses:
+    """A row of each rank that is on its way: losses in order of ``names``, and the time that data took."""
+
+    storage: EventStorage
+    names: list[str]
+    at: int
+    prefix: str
+    rows: list[torch.Tensor]
+    work: Any
+
+    def put(self) -> None:
+        """Wait for the rows, and put the means over the ranks, and the longest time."""
+        self.work.wait()
+        rows = torch.stack(self.rows)
+        means = rows[:, :-1].mean(0)
+        self.storage.put_scalar("data_time", rows[:, -1].max(), cur_iter=self.at)
+        _put(self.storage, dict(zip(self.names, means, strict=True)), means.sum(), self.at, self.prefix)
+
+
+def put_losses(
+    loss_dict: Mapping[str, Any],
+    data_time: float,
+    at: int,
+    prefix: str = "",
+    total: torch.Tensor | None = None,
+    is_async: bool = False,
+) -> PendingLosses | None:
+    """Put losses, their sum (``total`` where it is known) and times. All ranks call this. With ``is_async`` what is
+    still on its way is returned."""
+    storage = get_event_storage()
+    storage.put_scalar("rank_data_time", data_time, cur_iter=at)
+    if dist.get_world_size() == 1:
+        storage.put_scalar("data_time", data_time, cur_iter=at)
+        _put(storage, loss_dict, sum(loss_dict.values()) if total is None else total, at, prefix)
+        return None
+    device = dist.get_comm_device()
+    losses = [torch.as_tensor(loss).detach().reshape(()).to(device, torch.float64) for loss in loss_dict.values()]
+    row = torch.stack([*losses, torch.full((), data_time, dtype=torch.float64, device=device)])
+    rows = [torch.empty_like(row) for _ in range(dist.get_world_size())]
+    work = torch_dist.all_gather(rows, row, async_op=True)
+    pending = PendingLosses(storage, list(loss_dict), at, prefix, rows, work)
+    if is_async:
+        return pending
+    pending.put()
+    return None
+
+
+def _put(storage: EventStorage, losses: Mapping[str, Any], total: Any, at: int, prefix: str) -> None:
+    name = f"{prefix}total_loss"
+    storage.put_scalar(name, total, cur_iter=at)
+    if len(losses) > 1:
+        storage.put_scalars(cur_iter=at, **losses)
+    LossCheck.of(storage.metrics).add(storage._prefix, name, losses)
