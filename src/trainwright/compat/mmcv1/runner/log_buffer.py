@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainwright.compat.mmcv1.errors import demand
+from trainwright.compat.mmcv1.errors import RuleError, demand
 from trainwright.state import Clock, MetricStore
 
 
@@ -56,7 +56,8 @@ class LogBuffer:
 
     def update(self, vars: dict[str, Any], count: int = 1) -> None:
         """Keep numbers, or tensors of one element, that stand for ``count`` samples."""
-        demand(isinstance(vars, dict), f"what is logged must be a dict of numbers, got {vars!r}")
+        if not isinstance(vars, dict):  # asked first: the text of the error would read the tensors
+            raise RuleError(f"what is logged must be a dict of numbers, got {vars!r}")
         self._metrics.put("", vars, count)
         self._order[tuple(vars)] = None
 
