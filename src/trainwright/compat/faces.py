@@ -237,7 +237,8 @@ class _Finder(MetaPathFinder):
 class _AliasLoader(Loader):
     """Gives the module that is there under its own name."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, name: str, home: str) -> None:
+        self.name = name
         self.home = home
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -247,10 +248,15 @@ class _AliasLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._own_spec  # importing has put that of the alias there
+        # What is there already keeps its place: an import of `mmcv.parallel.collate` would put the module where the
+        # package has the function of that name.
+        for name, part in list(sys.modules.items()):
+            if name.startswith(f"{self.home}.") and part.__name__ == name:
+                sys.modules.setdefault(self.name + name[len(self.home) :], part)
 
 
 def _alias(name: str, own: ModuleSpec) -> ModuleSpec:
-    spec = ModuleSpec(name, _AliasLoader(own.name), origin=own.origin)
+    spec = ModuleSpec(name, _AliasLoader(name, own.name), origin=own.origin)
     spec.submodule_search_locations = own.submodule_search_locations
     return spec
 

@@ -78,7 +78,8 @@ def tuple_cast(inputs: Any, dst_type: Any) -> Any:
 def is_seq_of(seq: Any, expected_type: Any, seq_type: Any = None) -> bool:
     """Whether it is a sequence (of `seq_type`) with items of `expected_type` alone."""
     assert seq_type is None or isinstance(seq_type, type), f"seq_type must be a type, got {seq_type!r}"
-    return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in iter(seq))
+    items: Any = seq
+    return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in items)
 
 
 def is_list_of(seq: Any, expected_type: Any) -> bool:

@@ -1,0 +1,45 @@
+"""What mmcv.cnn.utils exports, as far as training needs it."""
+
+from trainwright.compat.mmcv1.cnn.utils.sync_bn import revert_sync_batchnorm
+from trainwright.compat.mmcv1.cnn.utils.weight_init import (
+    INITIALIZERS,
+    Caffe2XavierInit,
+    ConstantInit,
+    KaimingInit,
+    NormalInit,
+    PretrainedInit,
+    TruncNormalInit,
+    UniformInit,
+    XavierInit,
+    bias_init_with_prob,
+    caffe2_xavier_init,
+    constant_init,
+    initialize,
+    kaiming_init,
+    normal_init,
+    trunc_normal_init,
+    uniform_init,
+    xavier_init,
+)
+
+__all__ = [
+    "INITIALIZERS",
+    "Caffe2XavierInit",
+    "ConstantInit",
+    "KaimingInit",
+    "NormalInit",
+    "PretrainedInit",
+    "TruncNormalInit",
+    "UniformInit",
+    "XavierInit",
+    "bias_init_with_prob",
+    "caffe2_xavier_init",
+    "constant_init",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "revert_sync_batchnorm",
+    "trunc_normal_init",
+    "uniform_init",
+    "xavier_init",
+]
