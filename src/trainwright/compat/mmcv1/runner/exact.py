@@ -12,6 +12,7 @@ from trainwright import __version__
 from trainwright.dist import all_gather_object
 from trainwright.engine.loops.workflow import Turn
 from trainwright.state import Completing, plain_items, rng
+from trainwright.strategies.adopt import unwrapped
 
 KEY = "trainwright"
 
@@ -72,13 +73,16 @@ def _stateful(runner: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any],
 class Resumption:
     """What is left to put in place when a run that resumes begins."""
 
-    def __init__(self, saved: Mapping[str, Any], rank: int) -> None:
+    def __init__(self, saved: Mapping[str, Any], rank: int, unclaimed: Mapping[str, torch.Tensor]) -> None:
+        self._unclaimed = unclaimed  # weights that the model had no place for when it was loaded
         self.saved: Mapping[str, Any] = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), dict(saved))
         ranks = self.saved["ranks"]
         self._own = ranks.get(rank)
         # Of a rank that saved nothing the streams stay as they are; how far it had read, any other one knows.
         self.places = self._own["loaders"] if self._own else [_without_streams(s["loaders"]) for s in ranks.values()][0]
-        self.is_inside_epoch = self.saved["counts"] == "epochs" and self.saved["progress"][2] > 0
+        by_epoch = self.saved["counts"] == "epochs"
+        self.is_inside_epoch = by_epoch and self.saved["progress"][2] > 0
+        self.is_between_epochs = by_epoch and not self.is_inside_epoch  # where loggers forget what they have
 
     def turn(self, plan: Sequence[tuple[str, int]]) -> Turn:
         """Where a workflow is gone on with; one that was changed begins anew."""
@@ -98,14 +102,18 @@ class Resumption:
         return self.places[index] if index < len(self.places) else None
 
     def put_hooks(self, runner: Any) -> None:
-        """Give the hooks their states."""
+        """Give the hooks their states, and what they have added to the model (EMAHook) its values."""
+        own = unwrapped(runner.model).state_dict()
+        for name, value in self._unclaimed.items():
+            if name in own:
+                own[name].copy_(value)
         for name, (_, put) in _stateful(runner).items():
             if name in self.saved["hooks"]:
                 put(self.saved["hooks"][name])
 
     def put_rest(self, runner: Any) -> None:
-        """Random streams, what waits to be logged, and gradients of an open window: last, before the next batch."""
-        if "log_buffer" in self.saved and hasattr(runner.log_buffer, "load_state_dict"):
+        """Random streams, what waits to be logged in an epoch, and gradients of an open window: last, before the next batch."""
+        if not self.is_between_epochs and "log_buffer" in self.saved and hasattr(runner.log_buffer, "load_state_dict"):
             runner.log_buffer.load_state_dict(self.saved["log_buffer"])
         if "gradients" in self.saved:
             runner.strategy._put_gradients(dict(self.saved["gradients"]))

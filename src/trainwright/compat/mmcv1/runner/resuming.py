@@ -15,6 +15,7 @@ from trainwright.compat.mmcv1.runner.weights import checkpoint_tree, point_lates
 from trainwright.config.reading.files import ReadOptions, read_string
 from trainwright.engine.loops.workflow import Plan, Turn
 from trainwright.state import RunContext
+from trainwright.strategies.adopt import unwrapped
 
 
 class ResumingMixin:
@@ -108,7 +109,9 @@ class ResumingMixin:
             )
             return False
         self.ctx.clock.epoch, self.ctx.clock.iter, self.ctx.clock.inner_iter = saved["progress"]
-        self._resumption = exact.Resumption(saved, self._rank)
+        own = unwrapped(self.model).state_dict()
+        unclaimed = {name: value for name, value in tree["state_dict"].items() if name not in own}
+        self._resumption = exact.Resumption(saved, self._rank, unclaimed)
         return True
 
     # the beginning of a run -------------------------------------------------------------------------------------------
@@ -116,7 +119,7 @@ class ResumingMixin:
     def _begin(self, workflow: Sequence[tuple[str, int]]) -> Turn:
         """Whose turn it is first. Hooks get their states, unless somebody has set the counters since."""
         going_on, clock = self._resumption, self.ctx.clock
-        if going_on is not None and tuple(going_on.saved["progress"][:2]) != (clock.epoch, clock.iter):
+        if going_on is not None and going_on.saved["progress"][1] != clock.iter:
             going_on = self._resumption = None
         self._plan = list(workflow)
         self._turn = Turn() if going_on is None else going_on.turn(workflow)
