@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainwright.engine.loops.base import length_or_none
+from trainwright.engine.loops.base import ends_by_itself, length_or_none
 from trainwright.engine.rewind import Pass, begin_pass, put_states, states_of
 from trainwright.state import Stateful, rng
 
@@ -20,6 +20,7 @@ class PassReader:
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self._pass: Pass | None = None
+        self._batches: Iterator[Any] = iter(())
         self._saved: dict[str, Any] = {}
 
     def enter(self, data_epoch: int) -> Iterator[Any]:
@@ -36,7 +37,8 @@ class PassReader:
             return self._again(saved, data_epoch)
         put_states(self.loader, saved.get("generators", states_of(self.loader)))
         self._pass = begin_pass(self.loader, data_epoch, 0)
-        return iter(self.loader)
+        self._batches = iter(self.loader)
+        return self._batches
 
     def _again(self, saved: dict[str, Any], data_epoch: int) -> Iterator[Any]:
         now = rng.capture()
@@ -44,19 +46,25 @@ class PassReader:
         put_states(self.loader, saved.get("began_with", states_of(self.loader)))
         self._pass = begin_pass(self.loader, data_epoch, 0)
         batches: Iterator[Any] = iter(())
-        if saved["n_used"] != length_or_none(self.loader):
+        if not self._is_over(saved["n_used"]):
             batches = iter(self.loader)
             for _ in range(saved["n_used"]):
                 if next(batches, self) is self:
                     break
         put_states(self.loader, saved.get("generators", states_of(self.loader)))
         rng.restore(now)
+        self._batches = batches
         return batches
+
+    def _is_over(self, n_used: int) -> bool:
+        return n_used == length_or_none(self.loader) and ends_by_itself(self.loader)
 
     def state_dict(self, n_used: int) -> dict[str, Any]:
         """Where it stands when ``n_used`` batches of the pass have been used: plain data and tensors."""
         if isinstance(self.loader, Stateful):
             return {"loader": self.loader.state_dict()}
+        if self._is_over(n_used):
+            next(self._batches, None)  # what a sampler draws behind its last index still belongs to this pass
         state: dict[str, Any] = {"n_used": n_used, "generators": states_of(self.loader)}
         if n_used and self._pass is not None:
             state.update(streams=self._pass.streams, began_with=self._pass.generators)

@@ -1,4 +1,6 @@
-"""What mmcv.runner exports."""
+"""What mmcv.runner exports. Its runners, hooks and constructors are registered when it is imported."""
+
+from importlib import import_module
 
 from trainwright.compat.exports import lazy_exports
 from trainwright.compat.mmcv1.runner import hooks
@@ -37,3 +39,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ".utils": ("get_host_info", "get_time_str", "obj_from_dict", "set_random_seed"),
     },
 )
+
+# What registers something. In this order none needs a later one to be complete.
+_REGISTERING = (
+    *(f".hooks.{name}" for name in hooks.MODULES),
+    ".epoch_based_runner",
+    ".iter_based_runner",
+    ".default_constructor",
+    ".optimizer",
+)
+for _module in _REGISTERING:
+    import_module(_module, __name__)

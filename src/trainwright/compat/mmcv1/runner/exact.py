@@ -112,7 +112,7 @@ class Resumption:
                 put(self.saved["hooks"][name])
 
     def put_rest(self, runner: Any) -> None:
-        """Random streams, what waits to be logged in an epoch, and gradients of an open window: last, before the next batch."""
+        """Random streams, what waits to be logged, gradients of an open window: last, right before the next batch."""
         if not self.is_between_epochs and "log_buffer" in self.saved and hasattr(runner.log_buffer, "load_state_dict"):
             runner.log_buffer.load_state_dict(self.saved["log_buffer"])
         if "gradients" in self.saved:

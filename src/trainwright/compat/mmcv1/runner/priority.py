@@ -34,7 +34,7 @@ def get_priority(priority: int | str | Priority) -> int:
         return int(priority.value)
     if isinstance(priority, int):
         if not 0 <= priority <= 100:
-            raise ValueError(f"priority must be between 0 (earliest) and 100 (latest), but got {priority}")
+            raise ValueError(f"priority must be between 0 and 100, of which 0 is the earliest, but got {priority}")
         return priority
     if isinstance(priority, str):
         names = list(Priority.__members__)
