@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 
 import pytest
 import torch
@@ -110,6 +111,45 @@ def test_a_file_is_appended_to_and_a_resumed_writer_writes_nothing_twice(storage
     second.write()  # a training after the one that closed it
     second.close()
     assert [line["iteration"] for line in read(path)] == [0, 1, 2]
+
+
+def test_training_does_not_wait_for_the_disk(storage, tmp_path, monkeypatch):
+    path, release, synced = tmp_path / "metrics.json", threading.Event(), []
+    writer = JSONWriter(path)
+
+    def slow(descriptor):
+        assert release.wait(60)
+        synced.append(len(read(path)))
+
+    monkeypatch.setattr("os.fsync", slow)
+    for k in range(3):
+        storage.put_scalar("loss", float(k))
+        writer.write()
+        storage.step()
+    assert [line["iteration"] for line in read(path)] == [0, 1, 2]
+    assert synced == []
+    release.set()
+    writer.close()
+    assert synced == [3, 3]  # the one that was under way, and that of close()
+
+
+def test_a_disk_that_fails_is_told_of_at_the_next_write_or_the_end(storage, tmp_path, monkeypatch):
+    def broken(descriptor):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("os.fsync", broken)
+    writers = [JSONWriter(tmp_path / "a.json"), JSONWriter(tmp_path / "b.json")]
+    storage.put_scalar("loss", 1.0)
+    for writer in writers:
+        writer.write()
+        assert isinstance(writer._syncing.exception(60), OSError)
+    storage.step()
+    storage.put_scalar("loss", 2.0)
+    with pytest.raises(OSError, match="the disk is gone"):
+        writers[0].write()
+    for writer in writers:
+        with pytest.raises(OSError, match="the disk is gone"):
+            writer.close()
 
 
 def test_tensorboard_gets_scalars_images_and_histograms(storage, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+_SMALL = 200  # values of which Python has the statistics faster than numpy, which needs an array
+
 
 class HistoryBuffer:
     """Values with the iterations they were put at, at most ``max_length`` of them, oldest dropped first.
@@ -51,11 +53,17 @@ class HistoryBuffer:
 
     def median(self, window_size: int) -> float:
         """Of the last ``window_size`` values."""
-        return float(np.median(self._window(window_size)))
+        window = self._window(window_size)
+        n, total = len(window), sum(window)
+        if not 0 < n < _SMALL or total != total:  # NaN has no place in an order
+            return float(np.median(window))
+        window.sort()
+        return window[n // 2] if n % 2 else (window[n // 2 - 1] + window[n // 2]) / 2
 
     def avg(self, window_size: int) -> float:
         """Of the last ``window_size`` values."""
-        return float(np.mean(self._window(window_size)))
+        window = self._window(window_size)
+        return sum(window) / len(window) if 0 < len(window) < _SMALL else float(np.mean(window))
 
     def global_avg(self) -> float:
         """Of all values ever added, those that were dropped too."""

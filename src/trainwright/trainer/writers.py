@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -15,8 +16,10 @@ import torch
 
 from trainwright.base.optional import require
 from trainwright.trainer.events import EventStorage, EventWriter, get_event_storage
+from trainwright.trainer.history import HistoryBuffer
 
 _MIB = 1024.0 * 1024.0
+Histories = dict[str, HistoryBuffer]
 
 
 class JSONWriter(EventWriter):
@@ -24,7 +27,7 @@ class JSONWriter(EventWriter):
 
     A write gives all scalars that were put since the last one, each once, with the newest value (smoothed over
     ``window_size`` iterations where the scalar is). Those put at other iterations than the rest get lines of their own.
-    Each write ends on the disk.
+    Lines are in the hands of the system when write() returns; a thread sees to it that they come to the disk.
 
     API of detectron2's JSONWriter.
     """
@@ -34,6 +37,8 @@ class JSONWriter(EventWriter):
         self._window_size = window_size
         self._last_write = -1
         self._file: TextIO | None = self._opened()
+        self._disk: ThreadPoolExecutor | None = None
+        self._syncing: Future[None] | None = None
 
     def _opened(self) -> TextIO:
         return Path(self._path).open("a", encoding="utf-8")
@@ -52,13 +57,29 @@ class JSONWriter(EventWriter):
             self._file.write(json.dumps({**lines[at], "iteration": at}, sort_keys=True) + "\n")
         self._last_write = max(lines)
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._sync(self._file)
+
+    def _sync(self, file: TextIO) -> None:
+        """Begin to bring the file to the disk. Where the last time has not ended yet, the next write does it."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        if self._disk is None:
+            self._disk = ThreadPoolExecutor(max_workers=1)
+        self._syncing = self._disk.submit(os.fsync, file.fileno())
 
     def close(self) -> None:
-        """Close the file; a later write opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the file, when it is on the disk; a later write opens it again."""
+        file, disk, syncing = self._file, self._disk, self._syncing
+        self._file = self._disk = self._syncing = None
+        if disk is not None:
+            disk.shutdown()
+        if file is not None:
+            with file:
+                if syncing is not None:
+                    syncing.result()
+                os.fsync(file.fileno())
 
     def state_dict(self) -> dict[str, Any]:
         """Up to which iteration it has written."""
@@ -145,42 +166,43 @@ class CommonMetricPrinter(EventWriter):
         storage = get_event_storage()
         if storage.iter == self._max_iter:
             return
-        losses = self._medians(storage, "loss")
-        others = self._medians(storage, "[metric]")
-        times = self._times(storage)
-        lr = storage.histories().get("lr")
-        rate = "N/A" if lr is None else f"{lr.latest():.5g}"
-        eta = self._eta(storage)
+        histories = storage.histories()
+        losses = self._medians(histories, "loss")
+        others = self._medians(histories, "[metric]")
+        times = self._times(histories)
+        rate = f"{histories['lr'].latest():.5g}" if "lr" in histories else "N/A"
+        eta = self._eta(storage, histories)
         eta = f"eta: {eta}  " if eta else ""
         # Scripts read this line by its keys.
         self.logger.info(f" {eta}iter: {storage.iter}  {losses}  {others}  {times}lr: {rate}  {_peak_memory()}")
 
-    def _medians(self, storage: EventStorage, mark: str) -> str:
+    def _n_samples(self, history: HistoryBuffer) -> int:
+        return history.n_since(history.latest_iteration() - self._window_size)
+
+    def _medians(self, histories: Histories, mark: str) -> str:
         return "  ".join(
-            f"{name}: {history.median(storage.count_samples(name, self._window_size)):.4g}"
-            for name, history in storage.histories().items()
+            f"{name}: {history.median(self._n_samples(history)):.4g}"
+            for name, history in histories.items()
             if mark in name
         )
 
-    def _times(self, storage: EventStorage) -> str:
+    def _times(self, histories: Histories) -> str:
         text = ""
-        histories = storage.histories()
         if "time" in histories:
             text += f"time: {histories['time'].global_avg():.4f}  last_time: {histories['time'].latest():.4f}  "
         if "data_time" in histories:
             history = histories["data_time"]
-            average = history.avg(storage.count_samples("data_time", self._window_size))
+            average = history.avg(self._n_samples(history))
             text += f"data_time: {average:.4f}  last_data_time: {history.latest():.4f}  "
         return text
 
-    def _eta(self, storage: EventStorage) -> str:
+    def _eta(self, storage: EventStorage, histories: Histories) -> str:
         if self._max_iter is None:
             return ""
         iteration, now = storage.iter, perf_counter()
         n_left = self._max_iter - iteration - 1
-        times = storage.histories().get("time")
-        if times is not None:
-            left_s = times.median(1000) * n_left
+        if "time" in histories:
+            left_s = histories["time"].median(1000) * n_left
             storage.put_scalar("eta_seconds", left_s, smoothing_hint=False)
             return str(datetime.timedelta(seconds=int(left_s)))
         # Without a timer, by the time since the last line.
