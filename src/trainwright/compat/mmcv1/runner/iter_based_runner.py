@@ -194,7 +194,7 @@ class IterBasedRunner(BaseRunner):
         self._epoch, self._iter, self._inner_iter = meta["epoch"], meta["iter"], meta["iter"]
         if self._resume_exactly(tree):
             self.meta = meta
-            self._epoch, self._inner_iter = meta["epoch"], self._iter  # the epoch is the loader's as soon as it is read
+            self._inner_iter = self._iter
         self._resume_optimizer(tree, resume_optimizer)
         self.logger.info("resumed from epoch: %d, iter %d", self._epoch, self._iter)
 

@@ -119,7 +119,7 @@ class ResumingMixin:
     def _begin(self, workflow: Sequence[tuple[str, int]]) -> Turn:
         """Whose turn it is first. Hooks get their states, unless somebody has set the counters since."""
         going_on, clock = self._resumption, self.ctx.clock
-        if going_on is not None and going_on.saved["progress"][1] != clock.iter:
+        if going_on is not None and tuple(going_on.saved["progress"][:2]) != (clock.epoch, clock.iter):
             going_on = self._resumption = None
         self._plan = list(workflow)
         self._turn = Turn() if going_on is None else going_on.turn(workflow)
