@@ -1,6 +1,8 @@
 """Curves of MMCV 1.x's hooks for learning rate and momentum over 2,000 steps, by the classes of any engine."""
 
+import logging
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -167,6 +169,38 @@ def curve(module, case):
     """The curve of a case, by the classes in `module`; what the hook leaves alone keeps its value."""
     name, arguments, kind = CASES[case]
     return Walk(make_optimizer(kind)).run([getattr(module, name)(**arguments)])
+
+
+class Still(torch.nn.Module):
+    """Trains nothing."""
+
+    def train_step(self, data, optimizer, **kwargs):
+        return {}
+
+
+def curve_of_run(runner_module, case, by_iters=False):
+    """The curve of a case in a run of the real runner of ``runner_module``."""
+    name, arguments, kind = CASES[case]
+    rows = []
+
+    class Watch(runner_module.Hook):
+        def before_train_iter(self, runner):
+            rows.append(values_of(runner.optimizer))
+
+    runner_type, length = ("IterBasedRunner", {"max_iters": N_STEPS}) if by_iters else ("EpochBasedRunner", {})
+    logger = logging.getLogger("mmcv1_curves")
+    logger.propagate = False
+    runner = getattr(runner_module, runner_type)(
+        Still(), optimizer=make_optimizer(kind), logger=logger, **(length or {"max_epochs": N_EPOCHS})
+    )
+    stem, _, suffix = name.partition("UpdaterHook")[0].partition("Lr" if "LrUpdater" in name else "Momentum")
+    assert suffix == ""
+    register = runner.register_lr_hook if "LrUpdater" in name else runner.register_momentum_hook
+    register({"policy": stem, **arguments})
+    runner.register_hook(Watch(), "LOWEST")
+    with patch("time.sleep"):  # MMCV waits two seconds an epoch
+        runner.run([[None] * N_ITERS], [("train", 1)])
+    return np.array(rows)
 
 
 def changing(case, values):

@@ -14,11 +14,13 @@ from mmcv1_curves import (
     assert_digests_agree,
     changing,
     curve,
+    curve_of_run,
     digest,
     make_optimizer,
     values_of,
 )
 
+from trainwright.compat.mmcv1 import runner
 from trainwright.compat.mmcv1.runner.hooks import lr_updater, momentum_updater
 
 OURS = types.SimpleNamespace(**(vars(lr_updater) | vars(momentum_updater)))
@@ -77,6 +79,23 @@ def test_a_curve_goes_on_where_it_was_resumed(case, at):
 def load(optimizer, source):
     for own, other in zip(*(o.values() if isinstance(o, dict) else [o] for o in (optimizer, source)), strict=True):
         own.load_state_dict(copy.deepcopy(other.state_dict()))
+
+
+@pytest.mark.parametrize("case", list(CASES)[::11])
+def test_curves_of_runs_are_as_recorded(case, recorded):
+    assert_digests_agree(digest(changing(case, curve_of_run(runner, case))), recorded[case])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "-iter-" in case and "_epochs-" not in case][::9])
+def test_curves_of_runs_by_iterations_are_as_recorded(case, recorded):
+    assert_digests_agree(digest(changing(case, curve_of_run(runner, case, by_iters=True))), recorded[case])
+
+
+@pytest.mark.mmcv1
+@pytest.mark.filterwarnings("ignore")  # MMCV's own warnings
+@pytest.mark.parametrize("case", list(CASES)[::33])
+def test_curves_of_runs_beside_mmcv(case, real_mmcv):
+    np.testing.assert_array_equal(curve_of_run(real_mmcv.runner, case), curve(OURS, case))
 
 
 @pytest.mark.mmcv1

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from trainwright.compat.mmcv1.errors import demand
+from trainwright.compat.mmcv1.parallel import is_module_wrapper
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
 from trainwright.model.averaged_model import exchange
-from trainwright.model.utils import is_model_wrapper
 
 
 @HOOKS.register_module()
@@ -41,7 +41,7 @@ class EMAHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Give the model its buffers, then resume."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         self.model_parameters = dict(model.named_parameters())
         self.param_ema_buffer = {name: f"ema_{name.replace('.', '_')}" for name in self.model_parameters}
         demand(
