@@ -1,0 +1,24 @@
+"""MMCV's compiled operators, which only an installed mmcv can have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+
+def load_ext(name: str, funcs: Sequence[str]) -> ModuleType:
+    """The extension ``mmcv.NAME``, which must have all of ``funcs``."""
+    ext = import_module(f"mmcv.{name}")
+    if missing := [func for func in funcs if not hasattr(ext, func)]:
+        raise AssertionError(f"{', '.join(missing)} miss in module {name}: install a build of mmcv that has them.")
+    return ext
+
+
+def check_ops_exist() -> bool:
+    """Whether there are compiled operators."""
+    try:
+        return find_spec("mmcv._ext") is not None
+    except ModuleNotFoundError:  # neither MMCV nor its face
+        return False
