@@ -135,7 +135,10 @@ class EndlessBatches:
         n_used = self._n_used - gives_back
         length = length_or_none(self.loader)
         begun = self._pass
-        if begun is None or (length is not None and n_used >= length and ends_by_itself(self.loader)):
+        is_over = length is not None and n_used >= length and ends_by_itself(self.loader)
+        if is_over and self._batches is not None:
+            next(self._batches, None)  # what a sampler draws behind its last index still belongs to this pass
+        if begun is None or is_over:
             return {"epoch": self._epoch + (begun is not None), "pass": None, "generators": states_of(self.loader)}
         saved = {"streams": begun.streams, "generators": begun.generators}
         return {"epoch": self._epoch, "n_used": n_used, "pass": saved}
