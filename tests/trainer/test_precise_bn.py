@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from trainwright.base.errors import DataError
 from trainwright.trainer import PreciseBN, TrainerBase, get_bn_modules, get_event_storage, update_bn_stats
@@ -116,5 +117,25 @@ def test_the_hook_leaves_models_without_such_layers_alone():
 def test_a_loader_without_batches_is_an_error():
     trainer = Trainer()
     trainer.register_hooks([PreciseBN(1, Model(), [], 2)])
-    with pytest.raises(DataError, match="data ended after 0"):
+    with pytest.raises(DataError, match="has no batch to begin a pass with"):
         trainer.train(0, 2)
+
+
+def test_a_resumed_hook_goes_on_in_its_data():
+    data, found = torch.randn(12, 3, 2, 2), {}
+    saved = None
+    for name in ("whole", "resumed"):
+        torch.manual_seed(5 if name == "whole" else 6)
+        model = Model()
+        hook = PreciseBN(1, model, DataLoader(data, batch_size=2, shuffle=True), 2)
+        if saved is not None:
+            hook.load_state_dict(saved)
+        for index in range(2 if saved is None else 1):
+            hook.update_stats()
+            if index == 0 and saved is None:
+                saved = hook.state_dict()
+        found[name] = statistics(model.first)
+    assert all(map(torch.equal, found["whole"], found["resumed"]))
+    off = PreciseBN(1, nn.Linear(2, 2), data, 2)
+    assert off.state_dict() == {}
+    off.load_state_dict(saved)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -240,6 +241,25 @@ def test_checkpoints_come_every_period_and_at_the_end():
         ("model_0000007", {"iteration": 7}),
         ("model_final", {"iteration": 8}),
     ]
+
+
+def test_old_checkpoints_of_a_foreign_checkpointer_go_through_its_path_manager():
+    """fvcore's own Checkpointer has no way to remove any."""
+    files = {}
+
+    class Foreign(Saver):
+        save_dir = "folder"
+        path_manager = SimpleNamespace(exists=files.__contains__, rm=files.pop)
+
+        def save(self, name, **kwargs):
+            files[f"folder/{name}.pth"] = kwargs
+
+        def get_all_checkpoint_files(self):
+            return list(files)
+
+    files["folder/model_0000001.pth"] = {}
+    train(PeriodicCheckpointer(Foreign(), 2, max_to_keep=2), start=2, n_iters=9)
+    assert sorted(files) == [f"folder/model_{name}.pth" for name in ("0000005", "0000007", "final")]
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,12 @@ class PeriodicCheckpointer:
         recent = self.recent_checkpoints = [*(self.recent_checkpoints or []), newest]
         n_old = len(recent) - (self.max_to_keep or 0)
         if n_old > 0:
-            self.checkpointer.remove(recent[:n_old], newest)
+            if hasattr(self.checkpointer, "remove"):
+                self.checkpointer.remove(recent[:n_old], newest)
+            else:  # fvcore's
+                files = self.checkpointer.path_manager
+                for path in filter(files.exists, recent[:n_old]):
+                    files.rm(path)
             del recent[:n_old]
 
     def save(self, name: str, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from trainwright.base.errors import DataError
-from trainwright.dist import get_world_size
+from trainwright.dist import get_world_size, is_main_process
 from trainwright.trainer.base import HookBase
 from trainwright.trainer.events import EventStorage
+from trainwright.trainer.feed import EndlessBatches, without_streams
 
 _BN_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -123,10 +124,9 @@ class PreciseBN(HookBase):
         if self._disabled:
             self._logger.info("PreciseBN has nothing to do: the model has no BatchNorm layers in training mode.")
         self._model = model
-        self._data_loader = data_loader
+        self._batches = EndlessBatches(data_loader)
         self._num_iter = num_iter
         self._period = period
-        self._data_iter: Iterator[Any] | None = None
 
     def after_step(self) -> None:
         """Update, when it is time."""
@@ -140,17 +140,15 @@ class PreciseBN(HookBase):
             return
         self._logger.info(f"PreciseBN: statistics of {self._num_iter} batches; other batches would give others.")
         with EventStorage():  # what the model puts meanwhile is no training
-            update_bn_stats(self._model, self._batches(), self._num_iter)
+            update_bn_stats(self._model, self._batches, self._num_iter)
 
-    def _batches(self) -> Iterator[Any]:
-        """Where the last update left off."""
-        while True:
-            if self._data_iter is None:
-                self._data_iter = iter(self._data_loader)
-            empty = True
-            for batch in self._data_iter:
-                empty = False
-                yield batch
-            if empty:
-                return
-            self._data_iter = None
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the data."""
+        return {} if self._disabled else {"data": self._batches.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        if self._disabled or "data" not in state_dict:
+            return
+        place = state_dict["data"]  # rank 0's
+        self._batches.load_state_dict(place if is_main_process() else without_streams(place))
