@@ -8,12 +8,14 @@ its engine does that. Engines run with what they switch on by themselves, except
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
@@ -27,12 +29,15 @@ from common import LOG_EVERY, WARMUP, Batches, make_model, make_optimizer
 PACKAGES = {
     "bare": "torch",
     "trainwright": "trainwright",
+    "trainwright-trainer": "trainwright",
     "trainwright-fused": "trainwright",
     "bare-accumulating": "torch",
     "trainwright-accumulating": "trainwright",
     "ignite": "ignite",
     "fabric": "lightning",
     "accelerate": "accelerate",
+    "trainwright-mmcv1": "trainwright",
+    "mmcv": "mmcv",
     "mmengine": "mmengine",
     "hf-trainer": "transformers",
     "lightning": "lightning",
@@ -107,6 +112,77 @@ def config_first(
 def trainwright(iterations: int, folder: str) -> Batches:
     """This engine."""
     return config_first("trainwright", iterations, folder)
+
+
+def trainwright_trainer(iterations: int, folder: str) -> Batches:
+    """This engine's code-first trainer, with a timer, a learning rate scheduler and a writer."""
+    from trainwright.trainer import CommonMetricPrinter, IterationTimer, LRScheduler, PeriodicWriter, SimpleTrainer
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def forward(self, batch: Any) -> dict[str, torch.Tensor]:
+            x, y = batch
+            return {"loss": F.cross_entropy(self.net(x), y)}
+
+    model, loader = Net(), Batches(iterations)
+    optimizer = make_optimizer(model)
+    trainer = SimpleTrainer(model, loader, optimizer)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1.0)
+    writer = PeriodicWriter([CommonMetricPrinter(iterations)], LOG_EVERY)
+    trainer.register_hooks([IterationTimer(), LRScheduler(scheduler=scheduler), writer])
+    trainer.train(0, iterations)
+    return loader
+
+
+def with_runner_hooks(engine: Any, iterations: int, folder: str) -> Batches:
+    """An EpochBasedRunner: learning rate with a warm-up, optimizer, checkpoints, timer, text log, samplers' seeds."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def train_step(self, data: Any, optimizer: Any) -> dict[str, Any]:
+            x, y = data
+            loss = F.cross_entropy(self.net(x), y)
+            return {"loss": loss, "log_vars": {"loss": loss.item()}, "num_samples": len(x)}
+
+    model, loader = Net(), Batches(iterations)
+    loader.sampler = SimpleNamespace(set_epoch=lambda epoch: None)  # type: ignore[attr-defined]
+    logger = logging.getLogger("overhead")
+    settings = {"optimizer": make_optimizer(model), "work_dir": folder, "logger": logger, "max_epochs": 1}
+    runner = engine.EpochBasedRunner(model, **settings)
+    runner.register_training_hooks(
+        {"policy": "poly", "power": 0.9, "by_epoch": False, "warmup": "linear", "warmup_iters": 500},
+        {"grad_clip": None},
+        {"interval": 10**9, "save_last": False},
+        {"interval": LOG_EVERY, "hooks": [{"type": "TextLoggerHook"}]},
+        custom_hooks_config=[{"type": "DistSamplerSeedHook"}],
+    )
+    runner.run([loader], [("train", 1)])
+    return loader
+
+
+def trainwright_mmcv1(iterations: int, folder: str) -> Batches:
+    """This engine under the names of MMCV 1.x."""
+    from trainwright.compat.mmcv1 import runner
+
+    return with_runner_hooks(runner, iterations, folder)
+
+
+def mmcv(iterations: int, folder: str) -> Batches:
+    """MMCV 1.x's EpochBasedRunner, without its pauses between epochs."""
+    import time
+
+    if importlib.util.find_spec("torchvision") is None:
+        sys.modules["torchvision"] = ModuleType("torchvision")  # imported, and not used here
+    from mmcv import runner
+
+    time.sleep = lambda seconds: None  # type: ignore[assignment]
+    return with_runner_hooks(runner, iterations, folder)
 
 
 def trainwright_fused(iterations: int, folder: str) -> Batches:
@@ -247,12 +323,15 @@ def lightning(iterations: int, folder: str) -> Batches:
 ENGINES: dict[str, Callable[[int, str], Batches]] = {
     "bare": bare,
     "trainwright": trainwright,
+    "trainwright-trainer": trainwright_trainer,
     "trainwright-fused": trainwright_fused,
     "bare-accumulating": bare_accumulating,
     "trainwright-accumulating": trainwright_accumulating,
     "ignite": ignite,
     "fabric": fabric,
     "accelerate": accelerate,
+    "trainwright-mmcv1": trainwright_mmcv1,
+    "mmcv": mmcv,
     "mmengine": mmengine,
     "hf-trainer": hf_trainer,
     "lightning": lightning,
