@@ -106,3 +106,28 @@ def test_an_unknown_torch_gets_its_own_methods(monkeypatch):
     with mock.patch.object(torch.optim.Optimizer, "zero_grad", autospec=True) as patched:
         direct.zero_grad(optimizer)
     patched.assert_called_once_with(optimizer)
+
+
+def test_a_scheduler_of_torch_that_notes_the_step_is_told_and_costs_no_range():
+    model, optimizer, x = _problem()
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)  # replaces optimizer.step
+    model(x).sum().backward()
+    with mock.patch.object(torch.autograd.profiler, "record_function", side_effect=AssertionError):
+        OptimWrapper(optimizer).step()
+    scheduler.step()  # warns, where it has not been told of a step
+    assert optimizer.param_groups[0]["lr"] == 0.05
+
+
+def test_a_step_that_was_replaced_before_a_scheduler_came_is_called():
+    model, optimizer, x = _problem()
+    plain, calls = type(optimizer).step, []
+
+    def step(self):
+        calls.append("own")
+        return plain(self)
+
+    optimizer.step = step.__get__(optimizer)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    model(x).sum().backward()
+    OptimWrapper(optimizer).step()
+    assert calls == ["own"]

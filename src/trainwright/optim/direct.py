@@ -26,15 +26,20 @@ def step(optimizer: Optimizer) -> None:
     """``optimizer.step()``."""
     kind = type(optimizer)
     outer, inner = _inner_steps.get(kind) or _look_into(kind)
-    if inner is None or outer is not kind.step or _is_watched(optimizer, "step"):
+    own = vars(optimizer).get("step")
+    notes = own is not None and _only_notes(own, outer)
+    if inner is None or outer is not kind.step or (own is not None and not notes) or _is_watched(optimizer):
         optimizer.step()
-    else:
-        inner(optimizer)
+        return
+    if notes:
+        optimizer._opt_called = True  # type: ignore[attr-defined]
+    inner(optimizer)
 
 
 def zero_grad(optimizer: Optimizer) -> None:
     """``optimizer.zero_grad()``: every gradient becomes None."""
-    if type(optimizer).zero_grad is not Optimizer.zero_grad or _is_watched(optimizer, "zero_grad"):
+    replaced = type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer)
+    if replaced or _is_watched(optimizer):
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:
@@ -42,12 +47,17 @@ def zero_grad(optimizer: Optimizer) -> None:
             param.grad = None
 
 
-def _is_watched(optimizer: Optimizer, method: str) -> bool:
-    """Whether somebody would miss the range or the hooks around ``method``."""
-    if not _KNOWS_TORCH or method in vars(optimizer):
+def _is_watched(optimizer: Optimizer) -> bool:
+    """Whether somebody would miss torch's range or its hooks."""
+    if not _KNOWS_TORCH:
         return True
     hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     return bool(hooks or _global_hooks[0] or _global_hooks[1] or _profiler_runs())  # type: ignore[misc]
+
+
+def _only_notes(own: Any, outer: Any) -> bool:
+    """Whether this is what torch's schedulers put in place of ``step``: it notes the call, and makes it."""
+    return getattr(own, "_wrapped_by_lr_sched", False) is True and getattr(own, "__wrapped__", None) is outer
 
 
 def _look_into(kind: type[Optimizer]) -> tuple[Any, Any]:

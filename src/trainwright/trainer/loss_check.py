@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trainwright.base.errors import NonFiniteLossError
+from trainwright.dist import get_world_size
 from trainwright.state import MetricStore
 
 Flushed = Mapping[str, tuple[Sequence[int], Sequence[float]]]
@@ -25,18 +26,20 @@ class LossCheck:
     def __init__(self, watcher: Callable[[Flushed], None] | None) -> None:
         self._watcher = watcher
         self._names: set[str] = set()
+        self.n_ranks = get_world_size()  # asked for once a training
 
     @classmethod
     def of(cls, metrics: MetricStore) -> LossCheck:
         """The one of this store, which is made if there is none."""
-        if not isinstance(metrics.watcher, cls):
-            metrics.watcher = cls(metrics.watcher)
-        return metrics.watcher
+        watcher = metrics.watcher
+        if not isinstance(watcher, cls):
+            watcher = metrics.watcher = cls(watcher)
+        return watcher
 
     def add(self, scope: str, total: str, names: Iterable[str]) -> None:
         """These are losses, put within a scope of names."""
-        self._names.add(scope + total)
-        self._names.update(names if not scope else [scope + name for name in names])
+        if scope or total not in self._names or not self._names.issuperset(names):
+            self._names.update([scope + total, *(scope + name for name in names)])
 
     def __call__(self, flushed: Flushed) -> None:
         """NonFiniteLossError for the earliest iteration with a loss that is not finite."""

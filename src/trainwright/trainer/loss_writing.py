@@ -45,15 +45,16 @@ def put_losses(
     """Put losses, their sum (``total`` where it is known) and times. All ranks call this. With ``is_async`` what is
     still on its way is returned."""
     storage = get_event_storage()
+    n_ranks = LossCheck.of(storage.metrics).n_ranks
     storage.put_scalar("rank_data_time", data_time, cur_iter=at)
-    if dist.get_world_size() == 1:
+    if n_ranks == 1:
         storage.put_scalar("data_time", data_time, cur_iter=at)
         _put(storage, loss_dict, sum(loss_dict.values()) if total is None else total, at, prefix)
         return None
     device = dist.get_comm_device()
     losses = [torch.as_tensor(loss).detach().reshape(()).to(device, torch.float64) for loss in loss_dict.values()]
     row = torch.stack([*losses, torch.full((), data_time, dtype=torch.float64, device=device)])
-    rows = [torch.empty_like(row) for _ in range(dist.get_world_size())]
+    rows = [torch.empty_like(row) for _ in range(n_ranks)]
     work = torch_dist.all_gather(rows, row, async_op=True)
     pending = PendingLosses(storage, list(loss_dict), at, prefix, rows, work)
     if is_async:
