@@ -28,7 +28,8 @@ def cast_tensor_type(inputs: Any, src_type: torch.dtype, dst_type: torch.dtype) 
         return make({k: cast_tensor_type(v, src_type, dst_type) for k, v in inputs.items()})
     if isinstance(inputs, Iterable):
         make = type(inputs)
-        return make(cast_tensor_type(item, src_type, dst_type) for item in inputs)
+        items = (cast_tensor_type(item, src_type, dst_type) for item in inputs)
+        return make(*items) if hasattr(inputs, "_fields") else make(items)
     return inputs
 
 
@@ -127,7 +128,7 @@ def wrap_fp16_model(model: nn.Module) -> None:
     """Set ``fp16_enabled`` on every module of ``model`` that has it; weights stay in single precision."""
     for module in model.modules():
         if hasattr(module, "fp16_enabled"):
-            module.fp16_enabled = True
+            module.fp16_enabled = True  # type: ignore[assignment]
 
 
 def patch_norm_fp32(module: nn.Module) -> nn.Module:

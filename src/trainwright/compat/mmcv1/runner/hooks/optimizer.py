@@ -319,8 +319,6 @@ class ScalerState(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return self._now() == other
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return repr(self._now())
 
