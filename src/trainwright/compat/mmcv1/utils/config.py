@@ -41,10 +41,10 @@ class ConfigFormatError(ConfigError, OSError):
 class Config(BaseConfig):
     """A config under MMCV 1.x's rules: text syntax, no environment variables, and its types of errors."""
 
-    def __init__(self, cfg_dict: Any = None, cfg_text: Any = None, filename: Any = None) -> None:
+    def __init__(self, cfg_dict: Any = None, cfg_text: Any = None, filename: Any = None, *settings: Any) -> None:
         if not isinstance(cfg_dict, (dict, type(None))):
             raise ConfigTypeError(f"cfg_dict must be a dict, got {cfg_dict!r} of type {type(cfg_dict).__name__}")
-        _with_types(lambda: super(Config, self).__init__(cfg_dict, cfg_text, filename))
+        _with_types(lambda: super(Config, self).__init__(cfg_dict, cfg_text, filename, *settings))
 
     @classmethod
     def _from_result(cls, result: Any, path: str | None, wrap: bool) -> Config:
