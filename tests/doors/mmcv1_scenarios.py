@@ -444,8 +444,8 @@ def resumed(engine, path, workflow=(("train", 1),), **settings):
 def resume(engine, folder):
     """From a file that the engine itself has written at the end of an epoch."""
     then = saving(folder, "after_train_epoch", lambda runner: runner.epoch == 0, "made")
-    Run(engine, max_epochs=3, then=then)(CYCLE)
-    return resumed(engine, folder / "made_1.pth", CYCLE, max_epochs=3)
+    Run(engine, max_epochs=3, then=then)()
+    return resumed(engine, folder / "made_1.pth", max_epochs=3)
 
 
 @scenario

@@ -194,7 +194,10 @@ class Run:
                 warnings.simplefilter("always")
                 self.runner.run(data, flow, **kwargs)
         except BaseException as error:  # noqa: BLE001 - any error is part of the transcript
-            self.transcript.say("raised", type=type(error).__name__)
+            # Ours are of the same builtin type, and have a class of their own besides.
+            kinds = [cls for cls in type(error).__mro__ if cls.__module__ == "builtins"]
+            kind = AssertionError if AssertionError in kinds else kinds[0]
+            self.transcript.say("raised", type=kind.__name__)
         if any(issubclass(one.category, DeprecationWarning) for one in said):
             self.transcript.say("warned that something is deprecated")
         self.transcript.note("left", "-", self.runner)
