@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from trainwright.base.errors import TrainwrightError
-from trainwright.compat.mmcv1.runner import EMAHook, EpochBasedRunner
+from trainwright.compat.mmcv1.runner import EMAHook, EpochBasedRunner, IterBasedRunner
 from trainwright.compat.mmcv1.runner.hooks.hook import Hook
 from trainwright.compat.mmcv1.runner.hooks.lr_updater import StepLrUpdaterHook
+from trainwright.testing.host_reads import count_host_reads
 
 N_ITERS = 4
 
@@ -124,6 +125,13 @@ def test_settings_that_are_refused(arguments, message):
     assert isinstance(error.value, TrainwrightError)
 
 
+def test_nothing_is_read_from_the_device():
+    runner = SimpleNamespace(model=make_net(), iter=0)
+    with count_host_reads() as reads:
+        walk(EMAHook(momentum=0.1, warm_up=3), runner, 2)
+    assert reads.total == 0
+
+
 def test_names_that_would_be_one_buffer():
     model = nn.Module()
     model.part = nn.Linear(1, 1)
@@ -234,6 +242,33 @@ def test_a_checkpoint_of_mmcv_is_resumed_by_the_hook(tmp_path):
     second = run(make_runner(tmp_path / "second", EMAHook(momentum=0.2, resume_from=path)), shuffle=False)
     assert_same([second.model.state_dict()], [whole.model.state_dict()])
     assert (second.epoch, second.iter) == (3, 3 * N_ITERS)
+
+
+def test_a_run_by_iterations_goes_on(tmp_path):
+    """MMCV fires no event of an epoch there, so the average stays in the buffers."""
+    data = torch.randn(4 * N_ITERS, 3, generator=torch.Generator().manual_seed(5))
+
+    def trained(hook=None, path=None):
+        model = make_net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        logger = logging.getLogger("test_mmcv1_ema")
+        runner = IterBasedRunner(model, optimizer=optimizer, work_dir=str(tmp_path), logger=logger, max_iters=10)
+        runner.register_hook(Optimize())
+        runner.register_hook(EMAHook(momentum=0.2))
+        if hook is not None:
+            runner.register_hook(hook, "LOWEST")
+        if path is not None:
+            runner.resume(path)
+        torch.manual_seed(11)
+        runner.run([DataLoader(data, batch_size=4, shuffle=True)], [("train", 1)])
+        return runner
+
+    whole = trained()
+    with pytest.raises(InterruptedError):
+        trained(Save(5, "iter"))
+    second = trained(path=str(tmp_path / "part.pth"))
+    assert_same([second.model.state_dict()], [whole.model.state_dict()])
+    assert not torch.equal(whole.model.ema_scale, whole.model.scale)
 
 
 @pytest.mark.parametrize("by_hook", [True, False])

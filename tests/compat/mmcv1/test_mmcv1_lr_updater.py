@@ -1,12 +1,14 @@
 import inspect
+import logging
 import math
 import pickle
 
 import pytest
 import torch
-from mmcv1_curves import N_ITERS, Walk, make_optimizer
+from mmcv1_curves import N_ITERS, Still, Walk, make_optimizer
 
 from trainwright.base.errors import TrainwrightError
+from trainwright.compat.mmcv1.runner import EpochBasedRunner
 from trainwright.compat.mmcv1.runner.hooks import lr_updater
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS
 from trainwright.compat.mmcv1.runner.hooks.lr_updater import (
@@ -26,6 +28,7 @@ from trainwright.compat.mmcv1.runner.hooks.lr_updater import (
     format_param,
     get_position_from_periods,
 )
+from trainwright.engine import Event
 
 HOOK_NAMES = [
     "FixedLrUpdaterHook",
@@ -222,6 +225,17 @@ def test_what_has_nothing_to_do_in_an_iteration():
 
     assert not Own().idle_at("before_train_iter")
     assert "before_train_iter" in FixedLrUpdaterHook().get_triggered_stages()
+
+
+def test_it_is_not_called_in_an_iteration():
+    """Where it has nothing to do there it costs nothing."""
+    runner = EpochBasedRunner(Still(), optimizer=make_optimizer("sgd"), logger=logging.getLogger("still"), max_epochs=1)
+    hook = StepLrUpdaterHook(step=[1])
+    runner.register_lr_hook(hook)
+    assert runner.ctx.hooks.calls[Event.BEFORE_TRAIN_ITER] == ()
+    hook.warmup, hook.warmup_iters = "constant", 2  # the tables are made anew before each epoch
+    runner.run([[None] * 3], [("train", 1)])
+    assert len(runner.ctx.hooks.calls[Event.BEFORE_TRAIN_ITER]) == 1
 
 
 @pytest.mark.parametrize("name", HOOK_NAMES)
