@@ -1,6 +1,7 @@
 """The store of scalars, images and histograms, with and without a trainer around it."""
 
 import math
+import sys
 import threading
 
 import numpy as np
@@ -151,6 +152,24 @@ def test_more_rows_than_a_fold_takes_keep_their_order(storage):
         storage.put_scalar("x", float(k))
         storage.step()
     assert storage.history("x").values() == [(float(k), k) for k in range(5000)]
+
+
+def test_nothing_is_lost_that_one_thread_puts_while_another_reads(storage):
+    def put():
+        for k in range(20_000):
+            storage.put_scalar("x", float(k), cur_iter=k)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=put)
+        thread.start()
+        while thread.is_alive():
+            storage.histories()
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert storage.history("x").values() == [(float(k), k) for k in range(20_000)]
 
 
 def test_histories_come_in_the_order_of_first_putting(storage):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
+from threading import RLock
 from typing import Any
 
 import torch
@@ -76,6 +77,7 @@ class MetricStore:
         self._tables: dict[tuple[str, ...], list[_Row]] = {}  # (prefix, *names) -> rows
         self._rivals: dict[tuple[str, ...], list[list[_Row]]] = {}  # tables that share a name with this one
         self._chunks: list[_Chunk] = []
+        self._lock = RLock()  # one thread may put what another reads
 
     def put(self, prefix: str, values: Mapping[str, Any], count: float = 1) -> None:
         """Keep ``{name: one-element tensor or number}`` as ``prefix/name`` for the running iteration; no host read.
@@ -119,24 +121,30 @@ class MetricStore:
         """The waiting rows of these names, for a caller on the hot path that appends ``(iteration, 1, *numbers)``
         itself. Such a caller folds the store when the list reaches 4096 rows. It is the same list for good."""
         key = (prefix, *names)
-        if key not in self._tables:
-            own = self._tables[key] = []
-            for other, waiting in self._tables.items():
-                if waiting is not own and other[0] == prefix and not set(names).isdisjoint(other[1:]):
-                    self._rivals.setdefault(key, []).append(waiting)
-                    self._rivals.setdefault(other, []).append(own)
-        return self._tables[key]
+        with self._lock:
+            if key not in self._tables:
+                own: list[_Row] = []
+                for other, waiting in self._tables.items():
+                    if other[0] == prefix and not set(names).isdisjoint(other[1:]):
+                        self._rivals.setdefault(key, []).append(waiting)
+                        self._rivals.setdefault(other, []).append(own)
+                self._tables[key] = own
+            return self._tables[key]
 
     def fold(self) -> None:
         """Turn the waiting rows into a chunk, column by column; work for the device only."""
+        with self._lock:
+            self._fold()
+
+    def _fold(self) -> None:
         pieces: list[_Piece] = []
         n_rows = 0
         for table, rows in self._tables.items():
             if not rows:
                 continue
-            n_rows += len(rows)
             iters, counts, *columns = zip(*rows, strict=True)
-            rows.clear()
+            n_rows += len(iters)
+            del rows[: len(iters)]  # not those that another thread has put since
             prefix, *names = table
             for name, column in zip(names, columns, strict=True):
                 full = f"{prefix}/{name}" if prefix else name
@@ -166,7 +174,11 @@ class MetricStore:
 
         Raises NonFiniteLossError for the earliest bad iteration, after all values have been stored.
         """
-        self.fold()
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._fold()
         if not self._chunks:
             return
         pieces = [piece for chunk in self._chunks for piece in chunk.pieces]
