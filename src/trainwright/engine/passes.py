@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainwright.engine.loops.base import ends_by_itself, length_or_none
 from trainwright.engine.rewind import Pass, begin_pass, put_states, states_of
 from trainwright.state import Stateful, rng
 
@@ -20,7 +19,7 @@ class PassReader:
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self._pass: Pass | None = None
-        self._batches: Iterator[Any] = iter(())
+        self._first: dict[str, Any] | None = None  # random streams before the first batch, where others drew meanwhile
         self._saved: dict[str, Any] = {}
 
     def enter(self, data_epoch: int) -> Iterator[Any]:
@@ -33,41 +32,43 @@ class PassReader:
             if hasattr(self.loader, "set_epoch"):
                 self.loader.set_epoch(data_epoch)
             return iter(self.loader)  # type: ignore[call-overload, no-any-return]
-        if saved.get("n_used"):
+        if "n_used" in saved:
             return self._again(saved, data_epoch)
         put_states(self.loader, saved.get("generators", states_of(self.loader)))
-        self._pass = begin_pass(self.loader, data_epoch, 0)
-        self._batches = iter(self.loader)
-        return self._batches
+        self._pass, self._first = begin_pass(self.loader, data_epoch, 0), None
+        return iter(self.loader)
+
+    def before_first(self) -> None:
+        """Whoever does other things between entering a pass and its first batch, which may decide the order, calls this
+        right before that."""
+        self._first = rng.capture()
 
     def _again(self, saved: dict[str, Any], data_epoch: int) -> Iterator[Any]:
         now = rng.capture()
         rng.restore(saved.get("streams", now))
         put_states(self.loader, saved.get("began_with", states_of(self.loader)))
-        self._pass = begin_pass(self.loader, data_epoch, 0)
-        batches: Iterator[Any] = iter(())
-        if not self._is_over(saved["n_used"]):
-            batches = iter(self.loader)
-            for _ in range(saved["n_used"]):
-                if next(batches, self) is self:
-                    break
+        self._pass, self._first = begin_pass(self.loader, data_epoch, 0), saved.get("first")
+        batches: Iterator[Any] = iter(self.loader)
+        if self._first is not None:
+            rng.restore(self._first)
+        # All of them, even if none is left: samplers draw at their end, too.
+        for _ in range(saved["n_used"]):
+            if next(batches, self) is self:
+                break
         put_states(self.loader, saved.get("generators", states_of(self.loader)))
         rng.restore(now)
-        self._batches = batches
         return batches
 
-    def _is_over(self, n_used: int) -> bool:
-        return n_used == length_or_none(self.loader) and ends_by_itself(self.loader)
-
-    def state_dict(self, n_used: int) -> dict[str, Any]:
-        """Where it stands when ``n_used`` batches of the pass have been used: plain data and tensors."""
+    def state_dict(self, n_used: int | None) -> dict[str, Any]:
+        """Where it stands when ``n_used`` batches of the pass have been used, or with None between two passes: plain
+        data and tensors."""
         if isinstance(self.loader, Stateful):
             return {"loader": self.loader.state_dict()}
-        if self._is_over(n_used):
-            next(self._batches, None)  # what a sampler draws behind its last index still belongs to this pass
-        state: dict[str, Any] = {"n_used": n_used, "generators": states_of(self.loader)}
-        if n_used and self._pass is not None:
-            state.update(streams=self._pass.streams, began_with=self._pass.generators)
+        state: dict[str, Any] = {"generators": states_of(self.loader)}
+        if n_used is not None and self._pass is not None:
+            state.update(n_used=n_used, streams=self._pass.streams, began_with=self._pass.generators)
+            if self._first is not None:
+                state["first"] = self._first
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

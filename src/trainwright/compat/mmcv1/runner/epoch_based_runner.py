@@ -75,8 +75,9 @@ class EpochBasedRunner(BaseRunner):
         return PassReader(loader)
 
     def _places(self) -> list[dict[str, Any]]:
-        n_used, running = self.ctx.clock.as_completed().inner_iter, None if self._turn is None else self._turn.phase
-        return [reader.state_dict(n_used if i == running else 0) for i, reader in enumerate(self._readers)]
+        n_used = self.ctx.clock.as_completed().inner_iter
+        running = self._turn.phase if self._turn is not None and n_used else None
+        return [reader.state_dict(n_used if i == running else None) for i, reader in enumerate(self._readers)]
 
     def _is_exact(self) -> bool:
         # Where an epoch of the user's own stands in its loader only that knows.

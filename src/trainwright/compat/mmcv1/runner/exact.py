@@ -122,5 +122,5 @@ class Resumption:
 
 
 def _without_streams(places: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    left_out = ("streams", "began_with", "generators")
+    left_out = ("streams", "first", "began_with", "generators")
     return [{name: value for name, value in place.items() if name not in left_out} for place in places]

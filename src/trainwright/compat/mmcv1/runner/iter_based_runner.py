@@ -45,6 +45,8 @@ class IterLoader:
             sampler.set_epoch(self._epoch)
 
     def __next__(self) -> Any:
+        if self._n_used == 0:
+            self._reader.before_first()
         try:
             data = next(self.iter_loader)
         except StopIteration:
