@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from importlib import import_module
 from typing import Any
 
@@ -37,6 +38,8 @@ def _storage(data: bytes) -> Any:
 
 class _DataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        # Protocol 2 has the names of Python 2.
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if (module, name) == ("torch.storage", "_load_from_bytes"):
             return _storage
         if name in _ALLOWED.get(module, ()):
