@@ -151,7 +151,8 @@ class SimpleTrainer(TrainerBase):
         """Raise FloatingPointError if the loss is not finite. An override is called in every iteration; this method,
         which reads the device, is not: losses are looked at when they are read anyway."""
         if not torch.isfinite(losses).all():
-            raise not_finite(self.iter, {name: float(value) for name, value in loss_dict.items()})
+            terms = {name: torch.as_tensor(value).detach().tolist() for name, value in loss_dict.items()}
+            raise not_finite(self.iter, terms)
 
     def _tell(self, overrides: set[str], losses: torch.Tensor, loss_dict: Losses, data_time: float) -> None:
         at = self.iter
