@@ -227,6 +227,16 @@ def test_what_has_nothing_to_do_in_an_iteration():
     assert "before_train_iter" in FixedLrUpdaterHook().get_triggered_stages()
 
 
+def test_a_method_set_on_the_hook_is_called():
+    runner = EpochBasedRunner(Still(), optimizer=make_optimizer("sgd"), logger=logging.getLogger("still"), max_epochs=1)
+    hook = StepLrUpdaterHook(step=[1])
+    seen = []
+    hook.before_train_iter = lambda runner: seen.append(runner.iter)
+    runner.register_lr_hook(hook)
+    runner.run([[None] * 3], [("train", 1)])
+    assert seen == [0, 1, 2]
+
+
 def test_it_is_not_called_in_an_iteration():
     """Where it has nothing to do there it costs nothing."""
     runner = EpochBasedRunner(Still(), optimizer=make_optimizer("sgd"), logger=logging.getLogger("still"), max_epochs=1)

@@ -11,10 +11,10 @@ from trainwright.engine import Dialect, Event, HookTable
 
 def takes_part(hook: Any, name: str) -> bool:
     """Whether ``hook`` does anything at the stage ``name``, by a method of its class or one set on itself."""
-    if hook.idle_at(name) is True:
-        return False
-    generic = next((method for method, stages in FALLS_TO.items() if name in stages), name)
-    return any(point in vars(hook) or overridden(hook, point) for point in (name, generic))
+    points = name, next((method for method, stages in FALLS_TO.items() if name in stages), name)
+    if any(point in vars(hook) for point in points):
+        return True
+    return hook.idle_at(name) is not True and any(overridden(hook, point) for point in points)
 
 
 def _bind(method: Callable[[Any], Any], parameters: tuple[str, ...]) -> Callable[..., Any]:
