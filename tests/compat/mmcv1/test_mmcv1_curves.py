@@ -91,6 +91,57 @@ def test_curves_of_runs_by_iterations_are_as_recorded(case, recorded):
     assert_digests_agree(digest(changing(case, curve_of_run(runner, case, by_iters=True))), recorded[case])
 
 
+def squared_warm_up(module):
+    """A hook as projects on MMCV write them: it overrides the warm-up and the rate, and uses the module's functions."""
+
+    class SquaredWarmUp(module.CosineAnnealingLrUpdaterHook):
+        def __init__(self, n_last_epochs, **kwargs):
+            self.n_last_epochs = n_last_epochs
+            super().__init__(**kwargs)
+
+        def get_warmup_lr(self, cur_iters):
+            share = self.warmup_ratio * ((cur_iters + 1) / float(self.warmup_iters)) ** 2
+            if isinstance(self.base_lr, dict):
+                return {name: [lr * share for lr in rates] for name, rates in self.base_lr.items()}
+            return [lr * share for lr in self.base_lr]
+
+        def get_lr(self, runner, base_lr):
+            last = len(runner.data_loader) * self.n_last_epochs
+            step, length = (runner.epoch, runner.max_epochs) if self.by_epoch else (runner.iter, runner.max_iters)
+            target = base_lr * self.min_lr_ratio
+            if step + 1 >= length - last:
+                return target
+            return module.annealing_cos(base_lr, target, (step + 1 - last) / (length - last))
+
+    return SquaredWarmUp(
+        15,
+        by_epoch=False,
+        warmup="exp",
+        warmup_iters=5,
+        warmup_ratio=1,
+        warmup_by_epoch=True,
+        min_lr_ratio=0.05,
+    )
+
+
+@pytest.mark.parametrize("kind", ["sgd", "several"])
+def test_a_hook_of_the_users(kind):
+    values = Walk(make_optimizer(kind)).run([squared_warm_up(lr_updater)])
+    assert values[[0, 49, 99], 0] == pytest.approx([0.1 / 100**2, 0.1 / 4, 0.1])
+    assert values[-15 * N_ITERS :, 1] == pytest.approx(0.02 * 0.05)
+
+
+@pytest.mark.mmcv1
+@pytest.mark.filterwarnings("ignore")  # MMCV's own warnings
+@pytest.mark.parametrize("kind", ["sgd", "several"])
+def test_a_hook_of_the_users_beside_mmcv(kind, real_mmcv):
+    ours, theirs = (
+        Walk(make_optimizer(kind)).run([squared_warm_up(module)])
+        for module in (lr_updater, real_mmcv.runner.hooks.lr_updater)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.mmcv1
 @pytest.mark.filterwarnings("ignore")  # MMCV's own warnings
 @pytest.mark.parametrize("case", list(CASES)[::33])
