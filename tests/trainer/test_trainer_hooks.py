@@ -10,9 +10,11 @@ import torch
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, EvalResultError
 from trainwright.optim import StepLR as OurStepLR
+from trainwright.testing.host_reads import count_host_reads
 from trainwright.trainer import (
     BestCheckpointer,
     CallbackHook,
+    CommonMetricPrinter,
     EvalHook,
     EventStorage,
     EventWriter,
@@ -21,6 +23,7 @@ from trainwright.trainer import (
     LRScheduler,
     PeriodicCheckpointer,
     PeriodicWriter,
+    SimpleTrainer,
     TrainerBase,
     get_event_storage,
 )
@@ -152,6 +155,26 @@ def test_writers_are_closed_after_a_failure():
     with pytest.raises(RuntimeError, match="step failed"):
         train(PeriodicWriter(writers, period=100), fails_at=2)
     assert writers[0].calls == ["closed"]
+
+
+def test_training_reads_its_values_when_they_are_written(tmp_path, caplog):
+    class Model(torch.nn.Linear):
+        def forward(self, batch):
+            out = super().forward(batch)
+            return {"loss_a": out.square().mean(), "loss_b": out.abs().mean()}
+
+    model = Model(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trainer = SimpleTrainer(model, [torch.ones(1, 2)], optimizer)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 30)
+    writers = [CommonMetricPrinter(60), JSONWriter(tmp_path / "metrics.json")]
+    trainer.register_hooks([IterationTimer(), LRScheduler(scheduler=scheduler), PeriodicWriter(writers)])
+    with count_host_reads() as reads, caplog.at_level(logging.INFO, logger="trainwright.trainer"):
+        trainer.train(0, 60)
+    assert reads.total == 3, reads.report()
+    lines = (tmp_path / "metrics.json").read_text(encoding="utf-8").splitlines()
+    names = {"data_time", "eta_seconds", "iteration", "loss_a", "loss_b", "lr", "time", "total_loss"}
+    assert [set(json.loads(line)) - {"rank_data_time"} for line in lines] == [names] * 3
 
 
 def test_only_event_writers_are_taken():

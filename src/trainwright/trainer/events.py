@@ -274,10 +274,11 @@ class _Histogram:
 
     def __init__(self, tag: str, tensor: torch.Tensor, bins: int, at: int) -> None:
         values = tensor.detach().float().reshape(-1)
+        wide = torch.float32 if tensor.device.type == "mps" else torch.float64  # which has no other
         low, high = torch.aminmax(values)
-        sums = [values.sum(dtype=torch.float64), values.square().sum(dtype=torch.float64)]
-        counts = torch.histc(values, bins=bins).double()
-        self._numbers = torch.cat([torch.stack([low.double(), high.double(), *sums]), counts])
+        sums = [values.sum(dtype=wide), values.square().sum(dtype=wide)]
+        counts = torch.histc(values, bins=bins).to(wide)
+        self._numbers = torch.cat([torch.stack([low.to(wide), high.to(wide), *sums]), counts])
         self._settings = {"tag": tag, "num": values.numel(), "global_step": at}
 
     def read(self) -> dict[str, Any]:
