@@ -113,9 +113,10 @@ class CheckpointManager:
 
         What cannot be deleted is reported, stays, and can be tried again.
         """
-        return from_main(lambda: self._purge(list(paths), newest))
+        return from_main(lambda: self.purge_alone(list(paths), newest))
 
-    def _purge(self, paths: list[str], newest: str) -> list[str]:
+    def purge_alone(self, paths: list[str], newest: str) -> list[str]:
+        """:meth:`purge` on rank 0, where the others are not there to be told."""
         if paths and not self.is_verified(newest):
             MMLogger.get_current_instance().error(
                 "nothing is deleted, because the newest checkpoint does not verify: %s", newest

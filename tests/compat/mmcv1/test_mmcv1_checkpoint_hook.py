@@ -154,7 +154,7 @@ def test_what_a_kill_between_two_deletions_left_goes_with_the_next_save(tmp_path
     resumed = a_runner(tmp_path, CheckpointHook(interval=1, max_keep_ckpts=1), max_epochs=5)
     resumed.resume(str(tmp_path / "epoch_3.pth"))
     with (
-        mock.patch.object(CheckpointManager, "purge", side_effect=KeyboardInterrupt),
+        mock.patch.object(CheckpointManager, "purge_alone", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         resumed.run([ones(N_BATCHES)], [("train", 1)])

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.compat.mmcv1.errors import RuleError
+from trainwright.compat.mmcv1.runner import EpochBasedRunner, IterBasedRunner
 from trainwright.compat.mmcv1.runner.fp16_utils import auto_fp16
 from trainwright.compat.mmcv1.runner.hooks.optimizer import (
     Fp16OptimizerHook,
@@ -276,3 +278,72 @@ def test_weights_of_old_half_precision_are_copied():
     assert full[1].grad is None
     hook.copy_params_to_fp16(half, full)
     assert torch.equal(half.weight, full[0].half())
+
+
+# in a run -------------------------------------------------------------------------------------------------------------
+
+
+class Stepping(Small):
+    def train_step(self, data, optimizer, **kwargs):
+        loss = self(data + torch.rand(()) * 0.1).pow(2).mean()
+        return {"loss": loss, "log_vars": {"loss": loss.detach()}, "num_samples": len(data)}
+
+
+def runner_of(folder, kind, hook, **length):
+    torch.manual_seed(5)
+    model = Stepping()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    logger = logging.getLogger("mmcv1_optimizer_hooks")
+    runner = kind(model, optimizer=optimizer, work_dir=str(folder), logger=logger, meta={}, **length)
+    runner.register_optimizer_hook(hook)
+    runner.register_checkpoint_hook({"interval": 1, "by_epoch": False})
+    runner.register_logger_hooks({"interval": 5, "hooks": [{"type": "TextLoggerHook"}]})
+    return runner
+
+
+def run(runner):
+    generator = torch.Generator().manual_seed(1)
+    loader = DataLoader(torch.randn(24, 3, generator=generator), batch_size=4, shuffle=True)
+    runner.run([loader], [("train", 1)])
+    return [p.detach().clone() for p in runner.model.parameters()]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "OptimizerHook", "grad_clip": {"max_norm": 0.5}},
+        {"type": "GradientCumulativeOptimizerHook", "cumulative_iters": 4, "grad_clip": {"max_norm": 0.5}},
+        {"type": "Fp16OptimizerHook", "loss_scale": {"init_scale": 4.0, "growth_interval": 2}},
+        {
+            "type": "GradientCumulativeFp16OptimizerHook",
+            "cumulative_iters": 4,
+            "loss_scale": {"init_scale": 4.0, "growth_interval": 1},
+        },
+    ],
+    ids=lambda settings: settings["type"],
+)
+@pytest.mark.parametrize(
+    ("kind", "length"), [(EpochBasedRunner, {"max_epochs": 2}), (IterBasedRunner, {"max_iters": 12})]
+)
+def test_a_run_is_resumed_exactly(settings, kind, length, tmp_path, caplog):
+    """Also in the middle of an epoch, and of a window of iterations."""
+    whole = runner_of(tmp_path / "whole", kind, settings, **length)
+    expected = run(whole)
+    for at in (3, 7):
+        resumed = runner_of(tmp_path / f"from_{at}", kind, settings, **length)
+        resumed.resume(str(tmp_path / "whole" / f"iter_{at}.pth"))
+        assert_same(run(resumed), expected)
+        assert to_plain(resumed.meta.get("fp16", {})) == to_plain(whole.meta.get("fp16", {}))
+    assert "lost" not in caplog.text
+
+
+def test_a_file_of_mmcv_itself_has_no_gradients(tmp_path, caplog):
+    """Its window is taken up as MMCV does: with what follows alone. MMCV does not count the iteration that saves."""
+    settings = {"type": "GradientCumulativeOptimizerHook", "cumulative_iters": 4}
+    run(runner_of(tmp_path, IterBasedRunner, settings, max_iters=8))
+    tree = torch.load(tmp_path / "iter_3.pth", weights_only=True)
+    torch.save({key: tree[key] for key in ("meta", "state_dict", "optimizer")}, tmp_path / "theirs.pth")
+    resumed = runner_of(tmp_path / "resumed", IterBasedRunner, settings, max_iters=8)
+    resumed.resume(str(tmp_path / "theirs.pth"))
+    run(resumed)
+    assert "the 2 iteration(s) before it were not saved: they are lost" in caplog.text

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from trainwright.compat.mmcv1.runner.dist_utils import allreduce_params, master_only
-from trainwright.compat.mmcv1.runner.hooks.files import folder_of_run, replace
+from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
 
 
@@ -94,7 +94,7 @@ class CheckpointHook(Hook):
         if runner.meta is not None:
             runner.meta.setdefault("hook_msgs", {})["last_ckpt"] = path
         if self.max_keep_ckpts > 0 and self.interval > 0:
-            replace(self.file_client, str(self.out_dir), self._too_old(template, number), path)
+            delete_replaced(self.file_client, str(self.out_dir), self._too_old(template, number), path)
 
     def _too_old(self, template: str, number: int) -> list[str]:
         """The checkpoints before those that stay, oldest first, so that a kill leaves no gap behind which the next save

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.compat.mmcv1.errors import LackingError, demand
 from trainwright.compat.mmcv1.runner.hooks.checkpoint import is_own_method
-from trainwright.compat.mmcv1.runner.hooks.files import folder_of_run, replace
+from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run
 from trainwright.compat.mmcv1.runner.hooks.hook import Hook
 from trainwright.compat.mmcv1.runner.hooks.logger.base import LoggerHook
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
@@ -198,7 +198,7 @@ class EvalHook(Hook):
             raise
         self.best_ckpt_path = path
         if earlier and earlier != path and self.file_client.isfile(earlier):
-            replace(self.file_client, str(self.out_dir), [earlier], path)
+            delete_replaced(self.file_client, str(self.out_dir), [earlier], path)
         runner.logger.info(f"Now best checkpoint is saved as {name}.")
         runner.logger.info(f"Best {self.key_indicator} is {key_score:0.4f} at {number} {kind}.")
 

@@ -21,14 +21,14 @@ def folder_of_run(
     return client, folder
 
 
-def replace(client: FileClient, folder: str, old: Iterable[str], newest: str) -> None:
+def delete_replaced(client: FileClient, folder: str, old: Iterable[str], newest: str) -> None:
     """Delete ``old`` checkpoints of ``folder``; what lies elsewhere stays. On a local disk ``newest`` must be whole; a
-    store that has taken it without an error has it."""
+    store that has taken it without an error has it. Rank 0 alone calls it."""
     doomed = [path for path in old if path != newest and _is_in(path, folder)]
     if not doomed:
         return
     if is_local(client):
-        CheckpointManager(folder).purge(doomed, newest)
+        CheckpointManager(folder).purge_alone(doomed, newest)
         return
     for path in doomed:
         client.remove(path)
