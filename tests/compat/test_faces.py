@@ -336,3 +336,43 @@ def test_lazy_exports_import_a_module_when_a_name_is_asked_for(tmp_path, monkeyp
     assert not hasattr(package, "__wrapped__")
     for name in ("lazypack", "lazypack.one", "lazypack.two"):
         monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.mmcv1
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_inside_the_real_mmcv(when):
+    pytest.importorskip("mmcv.version", exc_type=ImportError)
+    python(
+        when,
+        code="""
+        import sys, types, warnings
+        warnings.simplefilter("ignore")
+        import trainwright.compat.mmcv1 as face
+
+        def of_mmcv():
+            return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "mmcv"}
+
+        if sys.argv[1] == "before":
+            vision = sys.modules["torchvision"] = types.ModuleType("torchvision")  # which MMCV's own runners import
+            vision.__version__ = "0.12.0"
+            import mmcv, mmcv.cnn, mmcv.runner
+        modules = of_mmcv()
+        names = {name: dict(vars(module)) for name, module in modules.items()}
+        face.install()
+        import mmcv, mmcv.cnn, mmcv.runner, mmcv.parallel, mmcv.image, mmcv.device.ipu
+        assert mmcv.__version__ == "1.7.2" and mmcv.imread.__module__ == "mmcv.image.io"
+        assert mmcv.Config is face.Config and mmcv.load is face.fileio.load and mmcv.runner is face.runner
+        from mmcv.cnn import ConvModule
+        import torch
+        assert ConvModule.__module__ == "mmcv.cnn.bricks.conv_module"
+        model = mmcv.runner.Sequential(ConvModule(3, 4, 3), init_cfg=dict(type="Constant", layer="Conv2d", val=7.0))
+        model.init_weights()
+        assert model(torch.ones(1, 3, 4, 4)).shape == (1, 4, 2, 2)
+        face.uninstall()
+        assert of_mmcv() == modules
+        for name, module in modules.items():
+            now = dict(vars(module))
+            assert now.keys() == names[name].keys(), (name, now.keys() ^ names[name].keys())
+            assert all(now[key] is value for key, value in names[name].items()), name
+        """,
+    )

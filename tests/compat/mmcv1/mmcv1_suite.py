@@ -42,16 +42,27 @@ def face_installed():
 @contextlib.contextmanager
 def peer_installed():
     """``import mmcv`` finds MMCV 1.7.2, which does not wait between epochs."""
-    with mock.patch.dict(sys.modules), mock.patch.object(time, "sleep", return_value=None):
-        vision = types.ModuleType("torchvision")
-        vision.__version__ = "0.12.0"
-        sys.modules["torchvision"] = vision
-        sys.modules.update(_peer_modules)
-        pytest.importorskip("mmcv.runner", exc_type=ImportError)
-        import mmcv
+    before = {name: module for name, module in sys.modules.items() if _is_of_peer(name)}
+    vision = types.ModuleType("torchvision")
+    vision.__version__ = "0.12.0"
+    with mock.patch.object(time, "sleep", return_value=None):
+        try:
+            sys.modules.update(_peer_modules, torchvision=vision)
+            pytest.importorskip("mmcv.runner", exc_type=ImportError)
+            import mmcv
 
-        yield mmcv
-        _peer_modules.update({name: module for name, module in sys.modules.items() if name.partition(".")[0] == "mmcv"})
+            yield mmcv
+        finally:
+            # What torch has imported meanwhile stays: parts of it cannot be imported twice.
+            loaded = {name: module for name, module in sys.modules.items() if _is_of_peer(name)}
+            _peer_modules.update({name: module for name, module in loaded.items() if name != "torchvision"})
+            for name in loaded:
+                del sys.modules[name]
+            sys.modules.update(before)
+
+
+def _is_of_peer(name):
+    return name.partition(".")[0] in ("mmcv", "torchvision")
 
 
 def ones(n_samples=5, width=2, batch_size=1):
