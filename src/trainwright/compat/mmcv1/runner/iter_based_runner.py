@@ -30,6 +30,7 @@ class IterLoader:
         self._n_used: int = place.get("n_used_of_pass", 0)
         self._reader = PassReader(dataloader)
         self._reader.load_state_dict(place)
+        self._left_at: dict[str, Any] | None = None
         if self._epoch:
             self._tell_sampler()
         self.iter_loader: Iterator[Any] = self._reader.enter(self._epoch)
@@ -66,7 +67,13 @@ class IterLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands: for the ``place`` of another one."""
+        if self._left_at is not None:
+            return self._left_at
         return {"pass": self._epoch, "n_used_of_pass": self._n_used, **self._reader.state_dict(self._n_used)}
+
+    def leave(self) -> None:
+        """Let go of the pass and of the workers that read it; where it stood is remembered."""
+        self._left_at, self.iter_loader = self.state_dict(), iter(())
 
 
 @RUNNERS.register_module()
@@ -156,6 +163,8 @@ class IterBasedRunner(BaseRunner):
         self._turn = None
         self.call_hook("after_epoch")
         self.call_hook("after_run")
+        for loader in self._iter_loaders:
+            loader.leave()
 
     def _run_share(self, mode: Any, loader: IterLoader, n: int, kwargs: Any) -> None:
         if not isinstance(mode, str) or not hasattr(self, mode):

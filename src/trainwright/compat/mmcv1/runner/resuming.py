@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError
+from trainwright.checkpoint import CheckpointManager
 from trainwright.compat.mmcv1.runner import exact
 from trainwright.compat.mmcv1.runner.weights import checkpoint_tree, point_latest, write_checkpoint
 from trainwright.config.reading.files import ReadOptions, read_string
@@ -39,6 +40,7 @@ class ResumingMixin:
     _resumption: exact.Resumption | None
     _rank: int
     _world_size: int
+    _swept: frozenset[str] = frozenset()  # folders
 
     def resume(self, checkpoint: str, resume_optimizer: bool = True, map_location: Any = "default") -> None:
         """Go on from a checkpoint: weights, optimizer, counters, ``meta``. ``run`` then goes on where it was saved.
@@ -161,9 +163,16 @@ class ResumingMixin:
         tree = checkpoint_tree(self.model, self.optimizer if save_optimizer else None, meta)
         if self._is_exact():
             tree[exact.KEY] = exact.run_state(self)
+        self._sweep(*path)
         write_checkpoint(tree, os.path.join(*path))
         if create_symlink:
             point_latest(*path)
+
+    def _sweep(self, folder: str, name: str) -> None:
+        """Delete what a killed run has left in a folder that this one has not saved to yet."""
+        if folder not in self._swept and os.path.isdir(folder):
+            CheckpointManager(folder).sweep(name)
+        self._swept |= {folder}
 
 
 def _n_gpus(config: Any, logger: logging.Logger) -> int | None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainwright.compat.mmcv1.parallel import is_module_wrapper
 from trainwright.compat.mmcv1.runner.dist_utils import get_dist_info
 from trainwright.compat.mmcv1.utils.logging import print_log
 from trainwright.compat.mmcv1.version import __version__
-from trainwright.io import publish
+from trainwright.io import fsync_dir, publish
 from trainwright.io.atomic import temporary
 from trainwright.state import plain_items
 
@@ -187,3 +188,4 @@ def point_latest(folder: str, filename: str) -> None:
             publish(latest, lambda file: shutil.copyfileobj(source, file))
     else:
         os.replace(link, latest)
+        fsync_dir(Path(folder))  # older checkpoints are deleted next
