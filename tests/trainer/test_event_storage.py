@@ -11,7 +11,15 @@ import torch
 from trainwright.base.errors import EventStorageError, TrainwrightError, UnknownMetricError
 from trainwright.state import Clock, MetricStore
 from trainwright.testing.host_reads import count_host_reads
-from trainwright.trainer import EventStorage, HistoryBuffer, get_event_storage, has_event_storage
+from trainwright.trainer import (
+    CallbackHook,
+    EvalHook,
+    EventStorage,
+    HistoryBuffer,
+    TrainerBase,
+    get_event_storage,
+    has_event_storage,
+)
 
 
 @pytest.fixture
@@ -200,6 +208,36 @@ def test_in_a_run_it_follows_the_clock_and_shows_what_others_put():
     assert (storage.iter, clock.iter) == (3, 2)
     assert storage.history("loss").values() == [(2.0, 0), (4.0, 1)]
     assert storage.latest() == {"loss": (4.0, 1), "set": (1.0, 7), "norm": (3.0, 0)}
+
+
+def test_it_follows_a_trainer_with_a_loop_of_its_own():
+    class Looping(TrainerBase):
+        def train(self, start_iter, max_iter):
+            self.iter = self.start_iter = start_iter
+            self.max_iter = max_iter
+            with EventStorage(start_iter) as self.storage:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1
+                self.after_train()
+
+        def run_step(self):
+            get_event_storage().put_scalar("loss", 1.0)
+
+    trainer, seen = Looping(), []
+    trainer.register_hooks(
+        [
+            EvalHook(2, lambda: {"metric": 5.0}),
+            CallbackHook(after_train=lambda trainer: seen.append(trainer.storage.iter)),
+        ]
+    )
+    trainer.train(3, 6)
+    assert trainer.storage.history("loss").values() == [(1.0, 3), (1.0, 4), (1.0, 5)]
+    assert trainer.storage.history("metric").values() == [(5.0, 3), (5.0, 6)]
+    assert seen == [6]
 
 
 def test_images_and_histograms_wait_for_their_writer(storage):

@@ -239,11 +239,13 @@ class TrainerBase:
 
     def after_train(self) -> None:
         """Call the hooks after training, whether it succeeded or failed."""
+        self._tell_storage()
         for method in self._table.methods["after_train"]:
             method()
 
     def before_step(self) -> None:
         """Call the hooks before an iteration."""
+        self._tell_storage()
         for method in self._table.methods["before_step"]:
             method()
 
@@ -262,6 +264,11 @@ class TrainerBase:
         """Call the hooks after an iteration."""
         for method in self._table.methods["after_step"]:
             method()
+
+    def _tell_storage(self) -> None:
+        """A loop of a subclass's own, with a storage of its own, has only these methods to tell it the iteration."""
+        if hasattr(self, "storage"):
+            self.storage.iter = self.iter
 
     # state --------------------------------------------------------------------------------------------------------
 
