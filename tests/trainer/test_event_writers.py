@@ -113,6 +113,11 @@ def test_a_file_is_appended_to_and_a_resumed_writer_writes_nothing_twice(storage
     assert [line["iteration"] for line in read(path)] == [0, 1, 2]
 
 
+def test_the_folder_of_the_file_is_made(storage, tmp_path):
+    JSONWriter(tmp_path / "run" / "logs" / "metrics.json").close()
+    assert (tmp_path / "run" / "logs" / "metrics.json").exists()
+
+
 def test_training_does_not_wait_for_the_disk(storage, tmp_path, monkeypatch):
     path, release, synced = tmp_path / "metrics.json", threading.Event(), []
     writer = JSONWriter(path)

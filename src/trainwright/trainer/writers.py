@@ -41,7 +41,9 @@ class JSONWriter(EventWriter):
         self._syncing: Future[None] | None = None
 
     def _opened(self) -> TextIO:
-        return Path(self._path).open("a", encoding="utf-8")
+        path = Path(self._path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
 
     def write(self) -> None:
         """Append the lines of what is new."""
