@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainwright.checkpoint.manager import HINT
 from trainwright.io import atomic_write_text
 from trainwright.state import weights_on_host
 from trainwright.strategies.adopt import AdoptedStrategy, unwrapped
+from trainwright.trainer.base import TrainerBase
 
 _SUFFIX = ".pth"
 
@@ -43,7 +45,7 @@ class Checkpointer:
     ``last_checkpoint`` names it. A resume takes the newest file that verifies.
 
     Rank 0 writes. With a trainer whose hook saves on every rank (see HookBase) all ranks call :meth:`save`; otherwise
-    rank 0 may do so alone. ``save_to_disk=False`` writes nothing.
+    rank 0 may do so alone. ``save_to_disk=False`` writes nothing. A trainer is held weakly: its hook may hold this.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Checkpointer:
         self.checkpointables: dict[str, Any] = {}
         self.logger = logging.getLogger(__name__)
         self._manager = CheckpointManager(self.save_dir, _write_on_main) if self.save_dir else None
+        self._has_swept = False
         for name, checkpointable in checkpointables.items():
             self.add_checkpointable(name, checkpointable)
 
@@ -72,7 +75,8 @@ class Checkpointer:
                 f"{key} must have a state_dict() to be saved, but {type(checkpointable).__name__} has none: "
                 f"{checkpointable!r}."
             )
-        self.checkpointables[key] = checkpointable
+        held = isinstance(checkpointable, TrainerBase) and type(checkpointable) not in weakref.ProxyTypes
+        self.checkpointables[key] = weakref.proxy(checkpointable) if held else checkpointable
 
     # saving -------------------------------------------------------------------------------------------------------
 
@@ -85,6 +89,9 @@ class Checkpointer:
             return
         tree = self._tree(kwargs)
         file = f"{name}{_SUFFIX}"
+        if self.save_to_disk and not self._has_swept:
+            manager.sweep(file)  # what a killed run has left; only now, since who merely reads may do so beside a run
+            self._has_swept = True
         if together:
             writes = dist.from_main(lambda: self.save_to_disk)
             if writes:
@@ -148,12 +155,12 @@ class Checkpointer:
         named = self._named(hint)
         if named and manager.is_verified(named):
             done = files.get(named, -1)
-            written = hint.stat().st_mtime
+            written = hint.stat().st_mtime_ns
             # A save that was killed before it could write the hint.
-            ahead = [path for path, n in files.items() if n > done >= 0 and os.path.getmtime(path) > written]
+            ahead = [path for path, n in files.items() if n > done >= 0 and _written(path) > written]
         else:
             named, ahead = "", list(files)
-        ahead.sort(key=lambda path: (files[path], os.path.getmtime(path)), reverse=True)
+        ahead.sort(key=lambda path: (files[path], _written(path)), reverse=True)
         return next((path for path in ahead if manager.is_verified(path)), named)
 
     def _named(self, hint: Path) -> str:
@@ -320,6 +327,10 @@ class PeriodicCheckpointer:
 
 def _write_on_main(path: Any, tree: dict[str, Any]) -> None:
     dist.from_main(lambda: write_file(path, tree))
+
+
+def _written(path: str) -> int:
+    return os.stat(path).st_mtime_ns
 
 
 def _finished(path: str) -> int:
