@@ -208,6 +208,38 @@ def test_the_best_carries_through_a_resume(kind, tmp_path):
     assert bests(tmp_path) == [f"best_acc_{'epoch' if by_epoch else 'iter'}_5.pth"]
 
 
+@pytest.mark.parametrize("save_best", ["auto", "acc"])
+@pytest.mark.parametrize("kind", [EpochBasedRunner, IterBasedRunner])
+def test_a_best_that_was_found_after_the_save_is_known_to_who_resumes_it(kind, save_best, tmp_path):
+    """As evaluation hooks are registered: behind the one that saves."""
+    by_epoch = kind is EpochBasedRunner
+    unit, evaluation = ("epoch" if by_epoch else "iter"), {"save_best": save_best, "by_epoch": by_epoch}
+    run(
+        a_runner(
+            tmp_path, CheckpointHook(1, by_epoch=by_epoch), evaluated(**evaluation), kind=kind, **{f"max_{unit}s": 4}
+        )
+    )
+    for scores, best in ([5, 5], f"best_acc_{unit}_4.pth"), ([5, 9], f"best_acc_{unit}_6.pth"):
+        resumed = a_runner(tmp_path, evaluated(Scored(scores=scores), **evaluation), kind=kind, **{f"max_{unit}s": 6})
+        resumed.resume(str(tmp_path / f"{unit}_4.pth"))
+        assert resumed.meta["hook_msgs"]["best_score"] == 4  # what was known when it was saved
+        run(resumed)
+        assert bests(tmp_path) == [best]
+        assert resumed.meta["hook_msgs"]["best_ckpt"] == os.path.join(resumed.work_dir, best)
+
+
+def test_the_best_of_another_run_in_the_folder_is_none_of_ours(tmp_path):
+    run(a_runner(tmp_path, CheckpointHook(1), evaluated(Scored(scores=[9])), max_epochs=1))
+    other = a_runner(tmp_path, evaluated(Scored(scores=[9]), save_best="acc"), max_epochs=1)
+    torch.manual_seed(1)
+    run(other)
+    resumed = a_runner(tmp_path, evaluated(Scored(scores=[2]), save_best="acc"), max_epochs=2)
+    resumed.resume(str(tmp_path / "epoch_1.pth"))
+    run(resumed)
+    assert resumed.meta["hook_msgs"]["best_score"] == 2
+    assert bests(tmp_path) == ["best_acc_epoch_1.pth", "best_acc_epoch_2.pth"]
+
+
 def test_the_best_of_another_folder_stays(tmp_path):
     run(a_runner(tmp_path / "a", evaluated(save_best="acc"), CheckpointHook(1), max_epochs=1))
     second = a_runner(tmp_path / "b", evaluated(Scored(scores=[9]), save_best="acc"), max_epochs=2)

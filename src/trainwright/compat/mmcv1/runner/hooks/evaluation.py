@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, ClassVar
 
+import torch
 import torch.distributed as torch_dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.checkpoint import read_checkpoint
 from trainwright.compat.mmcv1.errors import LackingError, demand
+from trainwright.compat.mmcv1.runner import exact
 from trainwright.compat.mmcv1.runner.hooks.checkpoint import is_own_method
-from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run
+from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run, is_local
 from trainwright.compat.mmcv1.runner.hooks.hook import Hook
 from trainwright.compat.mmcv1.runner.hooks.logger.base import LoggerHook
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
@@ -124,7 +128,29 @@ class EvalHook(Hook):
                 "runner.meta is None, and the best checkpoint is noted there: it is a dict now.", stacklevel=2
             )
             runner.meta = {}
-        self.best_ckpt_path = runner.meta.setdefault("hook_msgs", {}).get("best_ckpt")
+        notes = runner.meta.setdefault("hook_msgs", {})
+        if is_local(self.file_client):
+            self._take_up_later_best(runner, notes)
+        self.best_ckpt_path = notes.get("best_ckpt")
+
+    def _take_up_later_best(self, runner: Any, notes: dict[str, Any]) -> None:
+        """Where the checkpoint that is resumed was saved before the evaluation at its end, that may have found a best:
+        then a file of the same moment says so."""
+        resumed = getattr(runner, "_resumption", None)
+        if resumed is None:
+            return
+        number = f"epoch_{runner.epoch}" if self.by_epoch else f"iter_{runner.iter}"
+        metric = "*" if self.key_indicator == "auto" else glob.escape(self._in_name())
+        for path in sorted(glob.glob(os.path.join(glob.escape(str(self.out_dir)), f"best_{metric}_{number}.pth"))):
+            found = read_checkpoint(path)
+            if _is_same_moment(found.get(exact.KEY, {}), resumed.saved):
+                earlier, later = notes.get("best_ckpt"), found["meta"]["hook_msgs"]
+                notes["best_score"], notes["best_ckpt"] = later["best_score"], path
+                if earlier:
+                    delete_replaced(self.file_client, str(self.out_dir), [earlier], path)
+
+    def _in_name(self) -> str:
+        return self.key_indicator.replace("/", "_")
 
     def before_train_iter(self, runner: Any) -> None:
         """Evaluate before the first iteration, where ``start`` says so."""
@@ -187,7 +213,7 @@ class EvalHook(Hook):
         if not self.compare_func(key_score, notes.get("best_score", self.init_value_map[str(self.rule)])):
             return
         before, earlier = dict(notes), self.best_ckpt_path
-        name = f"best_{self.key_indicator.replace('/', '_')}_{kind}_{number}.pth"
+        name = f"best_{self._in_name()}_{kind}_{number}.pth"
         path = self.file_client.join_path(self.out_dir, name)
         notes["best_score"], notes["best_ckpt"] = key_score, path  # the checkpoint itself has them too
         try:
@@ -297,6 +323,14 @@ class DistEvalHook(EvalHook):
         if self.save_best:
             runner.gather_run_state()  # before it is known whether rank 0 saves
         self._keep_if_best(runner, score)
+
+
+def _is_same_moment(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints were saved at one place of one run: an evaluation leaves random streams as they were."""
+    if not one or tuple(one["progress"]) != tuple(other["progress"]):
+        return False
+    streams = [state["ranks"].get(0, {}).get("rng", {}).get("torch") for state in (one, other)]
+    return all(stream is not None for stream in streams) and torch.equal(*streams)
 
 
 def _names(setting: str, keys: Any) -> Sequence[str]:
