@@ -4,7 +4,14 @@ import pytest
 import torch
 from mmcv1_noisy_runs import LOGGER, Net, SaveEach, Step, end_of, loader, made
 
-from trainwright.compat.mmcv1.runner import EpochBasedRunner, Hook, IterBasedRunner, LogBuffer, load_checkpoint
+from trainwright.compat.mmcv1.runner import (
+    EpochBasedRunner,
+    Hook,
+    IterBasedRunner,
+    IterLoader,
+    LogBuffer,
+    load_checkpoint,
+)
 from trainwright.compat.mmcv1.runner.exact import KEY
 from trainwright.data import build_dataloader
 from trainwright.testing.ranks import run_ranks
@@ -247,6 +254,7 @@ def test_a_resume_needs_an_optimizer_or_says_it_does_not(tmp_path):
 
 def _train_apart(folder):
     rank = torch.distributed.get_rank()
+
     class Saves(Hook):
         def after_train_iter(self, runner):
             runner.gather_run_state()
@@ -327,3 +335,30 @@ def test_a_file_is_read_by_default_arguments_and_by_mmcv(tmp_path):
     other = Net()
     load_checkpoint(other, str(tmp_path / "epoch_1.pth"), strict=True)
     assert torch.equal(other.layer.weight, runner.model.layer.weight)
+
+
+class OwnRun(EpochBasedRunner):
+    """Orders epochs by itself."""
+
+    def run(self, data_loaders, workflow, **kwargs):
+        self.call_hook("before_run")
+        while self.epoch < self._max_epochs:
+            self.train(data_loaders[0], **kwargs)
+        self.call_hook("after_run")
+
+
+def test_an_order_of_ones_own_goes_on_inside_an_epoch(tmp_path):
+    check(OwnRun, tmp_path, [("train", 1)], [loader], max_epochs=2)
+
+
+class OwnIterRun(IterBasedRunner):
+    """Orders iterations by itself, over a loader without an order."""
+
+    def run(self, data_loaders, workflow, **kwargs):
+        loaders = [IterLoader(x) for x in data_loaders]
+        while self.iter < self._max_iters:
+            self.train(loaders[0], **kwargs)
+
+
+def test_an_order_of_ones_own_has_hooks_and_streams_as_they_were(tmp_path):
+    check(OwnIterRun, tmp_path, [("train", 1)], [lambda: [torch.ones(2, 3)] * 9], max_iters=4)

@@ -13,7 +13,7 @@ from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.base_runner import BaseRunner, check_workflow
 from trainwright.compat.mmcv1.runner.builder import RUNNERS
 from trainwright.engine import Phase
-from trainwright.engine.loops.workflow import run_epoch, run_rounds, run_units
+from trainwright.engine.loops.workflow import Turn, run_epoch, run_rounds, run_units
 from trainwright.engine.passes import PassReader
 from trainwright.state import Completing
 
@@ -42,9 +42,15 @@ class EpochBasedRunner(BaseRunner):
         self.mode = "train"
         self.data_loader = data_loader
         self._max_iters = self._max_epochs * len(self.data_loader)
+        is_alone = self._turn is None  # no run() of ours is under way
+        if is_alone:
+            self._start([data_loader], [("train", 1)])
         if self._resumption is None or not self._resumption.is_inside_epoch:
             self.ctx.clock.inner_iter = 0
-        self._run_epoch(Phase.TRAIN, partial(self.run_iter, train_mode=True, **kwargs))
+        try:
+            self._run_epoch(Phase.TRAIN, partial(self.run_iter, train_mode=True, **kwargs))
+        finally:
+            self._turn = None if is_alone else self._turn
 
     @torch.no_grad()
     def val(self, data_loader: Any, **kwargs: Any) -> None:
@@ -103,12 +109,7 @@ class EpochBasedRunner(BaseRunner):
                 break
         self._announce(workflow, f"{self._max_epochs} epochs")
         self.call_hook("before_run")
-        turn = self._begin(workflow)
-        self._readers = tuple(PassReader(loader) for loader in data_loaders)
-        for index, reader in enumerate(self._readers):
-            reader.load_state_dict(self._place_of(index) or {})
-        if self._resumption is not None and not self._resumption.is_inside_epoch:
-            self._settle()
+        turn = self._start(data_loaders, workflow)
 
         def run_share(index: int, n: int) -> None:
             mode = workflow[index][0]
@@ -118,6 +119,16 @@ class EpochBasedRunner(BaseRunner):
         run_rounds(workflow, turn, lambda: self.epoch >= self._max_epochs, run_share)
         self._turn = None
         self.call_hook("after_run")
+
+    def _start(self, data_loaders: list[Any], workflow: list[tuple[str, int]]) -> Turn:
+        """Begin, or go on where the checkpoint that was resumed stands."""
+        turn = self._begin(workflow)
+        self._readers = tuple(PassReader(loader) for loader in data_loaders)
+        for index, reader in enumerate(self._readers):
+            reader.load_state_dict(self._place_of(index) or {})
+        if self._resumption is not None and not self._resumption.is_inside_epoch:
+            self._settle()
+        return turn
 
     def _unit_method(self, mode: Any) -> Callable[..., Any]:
         if not isinstance(mode, str):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
-from trainwright import __version__
+from trainwright.base.version import __version__
 from trainwright.dist import all_gather_object
 from trainwright.engine.loops.workflow import Turn
 from trainwright.state import Completing, plain_items, rng

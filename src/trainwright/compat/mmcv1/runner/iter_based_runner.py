@@ -105,8 +105,11 @@ class IterBasedRunner(BaseRunner):
 
     def _run_span(self, phase: Phase, loader: Any, n: int, kwargs: Any, goes_on: Callable[[], bool]) -> None:
         """Up to ``n`` iterations."""
-        if self._turn is None:
+        if self._turn is None:  # no run() of ours is under way
             self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
+            if self._resumption is not None:
+                self._resumption.put_hooks(self)
+                self._settle()
         ctx, turn = self.ctx, self._turn
         step = partial(self._train_step if phase.trains else self._val_step, **kwargs)
 
