@@ -27,7 +27,7 @@ SCRIPT = """
 
 
 def command(*arguments, **settings):
-    return python("-m", "trainwright.compat", *arguments, **settings)
+    return python("-m", "trainwright.compat", *arguments, PYTHONWARNINGS="ignore", **settings)  # those of a real mmcv
 
 
 def test_a_script_runs_as_python_runs_it(tmp_path):

@@ -1,6 +1,7 @@
 import importlib
 import sys
 import types
+from importlib.util import find_spec
 
 import pytest
 from python_runs import python, without_mmcv, write_package
@@ -341,7 +342,8 @@ def test_lazy_exports_import_a_module_when_a_name_is_asked_for(tmp_path, monkeyp
 @pytest.mark.mmcv1
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_inside_the_real_mmcv(when):
-    pytest.importorskip("mmcv.version", exc_type=ImportError)
+    if find_spec("mmcv") is None:
+        pytest.skip("mmcv is not installed")
     python(
         when,
         code="""

@@ -204,6 +204,9 @@ def test_errors_of_configs_have_the_types_of_mmcv(mmcv, is_peer, configs):
     (configs / "broken.py").write_text("a = = 1\n")
     with pytest.raises(SyntaxError, match="There are syntax errors in config file"):
         fromfile(str(configs / "broken.py"))
+    (configs / "importing.py").write_text("import no_such_module_x\n")
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module_x'"):
+        fromfile(str(configs / "importing.py"))
     for name, text in (
         ("reserved.py", "filename = 'x'\n"),
         ("twice.py", "_base_ = ['./base.py', './b.json']\n"),

@@ -31,6 +31,13 @@ class ConfigSyntaxError(ConfigError, SyntaxError):
         return str(self.args[0])
 
 
+class ConfigImportError(ConfigError, ModuleNotFoundError):
+    """A config file that imports what there is not."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ConfigFormatError(ConfigError, OSError):
     """A config of a format that is not read."""
 
@@ -139,8 +146,9 @@ def _with_types(action: Callable[[], R]) -> R:
     except ConfigError as error:
         if type(error) is not ConfigError:
             raise
-        kind = ConfigSyntaxError if isinstance(error.__cause__, SyntaxError) else LackingError
+        kinds = {SyntaxError: ConfigSyntaxError, ModuleNotFoundError: ConfigImportError}
+        kind = next((own for cause, own in kinds.items() if isinstance(error.__cause__, cause)), LackingError)
         words = "There are syntax errors in config file " if kind is ConfigSyntaxError else ""
-        found = kind(f"{words}{error}")
+        found: ConfigError = kind(f"{words}{error}")
         found.filename, found.lineno = error.filename, error.lineno
         raise found from error
