@@ -247,7 +247,8 @@ class BaseStrategy(StrategyState, ABC):
         self.init_model_weights()
         if optimizer is not None:
             placed = dict(self.unwrapped_model.named_parameters())
-            for part in optimizer.values() if isinstance(optimizer, OptimWrapperDict) else [optimizer]:
+            parts: list[Any] = list(optimizer.values()) if isinstance(optimizer, OptimWrapperDict) else [optimizer]
+            for part in parts:
                 follow_parameters(part.optimizer if is_wrapper else part, names, placed)
             wrapper = optimizer if is_wrapper else {**wrapper_settings, "optimizer": optimizer}
             self.attach_optim_wrapper(wrapper)

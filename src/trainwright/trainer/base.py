@@ -179,7 +179,7 @@ class TrainerBase:
 
     def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
         """Append hooks, which are called in the order of registration; None is skipped."""
-        found = [hook for hook in hooks if hook is not None]
+        found: list[Any] = [hook for hook in hooks if hook is not None]
         for hook in found:
             if not isinstance(hook, HookBase):
                 what = f"the class {hook.__name__} itself" if isinstance(hook, type) else f"a {type(hook).__name__}"
@@ -364,7 +364,7 @@ def _of_this_rank(exact: dict[str, Any]) -> dict[str, Any]:
     )
     if exact.get("world_size") != n_ranks:
         return {}
-    return items[0] if dist.get_rank() == 0 else {"rank0": items[0]}  # type: ignore[no-any-return]
+    return items[0] if dist.get_rank() == 0 else {"rank0": items[0]}
 
 
 def _agree_on_saving(hooks: Sequence[Any]) -> bool:

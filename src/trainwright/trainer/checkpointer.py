@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from trainwright import dist
 from trainwright.base.errors import CheckpointError, RegistryError
@@ -119,7 +120,7 @@ class Checkpointer:
         for key, found in self.checkpointables.items():
             tree[key] = found.state_dict()
         tree.update(beside)
-        meta = {"trainwright_version": __version__, "time": time.strftime("%Y%m%d_%H%M%S")}
+        meta: dict[str, Any] = {"trainwright_version": __version__, "time": time.strftime("%Y%m%d_%H%M%S")}
         trainer = next((found for found in self.checkpointables.values() if hasattr(found, "finished_iters")), None)
         if trainer is not None:
             meta["iter"], meta["epoch"] = trainer.finished_iters, 0
@@ -234,7 +235,7 @@ class Checkpointer:
             value, there = weights[name], own.get(name)
             if there is None or not isinstance(value, torch.Tensor) or not isinstance(there, torch.Tensor):
                 continue
-            if isinstance(there, nn.parameter.UninitializedTensorMixin) or value.shape == there.shape:
+            if is_lazy(there) or value.shape == there.shape:  # one that has no shape yet takes any
                 continue
             wrong.append((name, tuple(value.shape), tuple(there.shape)))
             weights.pop(name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from trainwright.base.errors import NonFiniteLossError
 from trainwright.dist import get_world_size
 from trainwright.state import MetricStore
 
-Flushed = Mapping[str, tuple[Sequence[int], Sequence[float]]]
+Flushed = dict[str, tuple[Sequence[int], Sequence[float]]]
 
 
 def not_finite(iteration: int, losses: object) -> NonFiniteLossError:
