@@ -18,7 +18,7 @@ def lines(path):
 
 
 def test_scalars(events, tmp_path):
-    file = tmp_path / "test.json"
+    file = tmp_path / "new" / "test.json"  # the folder is made
     with events.EventStorage() as storage:
         writer = events.JSONWriter(str(file))
         for k in range(60):

@@ -1,0 +1,98 @@
+"""The same training through three doors, as docs/doors.md shows it: its programs run, and end with the same weights."""
+
+import contextlib
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainwright.trainer import SimpleTrainer
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
+PROGRAMS = {
+    text.partition("\n")[0].removeprefix("# "): text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+}
+DOORS = {
+    "with_runner.py": ("epoch_5.pth", "state_dict"),
+    "with_trainer.py": ("model_final.pth", "model"),
+    "with_mmcv1.py": ("epoch_5.pth", "state_dict"),
+}
+# What makes each of them end after two of five epochs.
+SHORTER = {
+    "with_runner.py": ("max_epochs=5", "max_epochs=2"),
+    "with_trainer.py": ("finished_iters, 200", "finished_iters, 80"),
+    "with_mmcv1.py": ("max_epochs=5", "max_epochs=2"),
+}
+
+
+@contextlib.contextmanager
+def as_if_started(program):
+    """An MMCV script runs behind the face."""
+    if program != "with_mmcv1.py":
+        yield
+        return
+    import trainwright.compat.mmcv1 as face
+
+    face.install()
+    try:
+        yield
+    finally:
+        face.uninstall()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    yield tmp_path
+    sys.modules.pop("circle", None)
+
+
+def run(folder, program):
+    with as_if_started(program):
+        return runpy.run_path(str(folder / program))
+
+
+def weights_of(folder, program):
+    name, key = DOORS[program]
+    saved = torch.load(folder / "work_dirs" / program.removesuffix(".py") / name)
+    return saved[key]
+
+
+def test_the_page_has_a_program_for_each_door():
+    assert list(PROGRAMS) == ["circle.py", *DOORS]
+
+
+def test_the_three_end_with_the_same_weights(folder):
+    ends = {}
+    for program in DOORS:
+        run(folder, program)
+        ends[program] = weights_of(folder, program)
+    first, *others = ends.values()
+    for other in others:
+        assert list(other) == list(first)
+        assert all(torch.equal(value, first[name]) for name, value in other.items())
+
+
+@pytest.mark.parametrize("program", DOORS)
+def test_a_program_that_is_started_again_goes_on(folder, program):
+    run(folder, program)
+    whole = weights_of(folder, program)
+    (folder / "work_dirs" / program.removesuffix(".py")).rename(folder / "whole")
+    before, after = SHORTER[program]
+    assert PROGRAMS[program].count(before) == 1
+    (folder / program).write_text(PROGRAMS[program].replace(before, after), encoding="utf-8")
+    run(folder, program)
+    (folder / program).write_text(PROGRAMS[program], encoding="utf-8")
+    ended = run(folder, program)
+    assert (ended["trainer"] if "trainer" in ended else ended["runner"]).iter == 200
+    resumed = weights_of(folder, program)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    if "trainer" in ended:
+        assert isinstance(ended["trainer"], SimpleTrainer)
