@@ -155,6 +155,26 @@ def test_tensors_are_read_together_when_somebody_asks(storage):
     assert [value for value, _ in storage.history("norm").values()] == [0, 1, 2, 3, 4]
 
 
+def test_a_tensor_that_is_written_into_afterwards_keeps_the_value_it_had(storage):
+    total = torch.zeros(())
+    for _ in range(3):
+        total += torch.ones((), requires_grad=True)
+        storage.put_scalar("total", total)
+        storage.step()
+    assert storage.history("total").values() == [(1.0, 0), (2.0, 1), (3.0, 2)]
+
+
+def test_outputs_of_a_model_are_put_as_they_are(storage):
+    weight = torch.tensor(2.0, requires_grad=True)
+    for value in (weight * 1, (weight * torch.ones(3))[1], weight * torch.ones(1), weight, weight.detach(), 2.0, 2):
+        with count_host_reads() as reads:
+            storage.put_output("loss", value)
+        assert reads.total == 0
+        storage.step()
+    storage.put_output("loss", weight * 1, cur_iter=9)
+    assert storage.history("loss").values() == [(2.0, k) for k in (*range(7), 9)]
+
+
 def test_more_rows_than_a_fold_takes_keep_their_order(storage):
     for k in range(5000):
         storage.put_scalar("x", float(k))

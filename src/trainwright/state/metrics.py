@@ -107,8 +107,6 @@ class MetricStore:
         """A value as a row may hold it: a tensor is copied, for its producer may reuse the buffer (CUDA graphs do)."""
         if not isinstance(value, torch.Tensor):
             return value
-        if not value.is_leaf and value._base is None and value.is_cpu and not value.dim():
-            return value.detach()  # as in put, which saves a call by asking itself
         if value.numel() != 1:
             full = f"{prefix}/{name}" if prefix else name
             raise TrainwrightError(

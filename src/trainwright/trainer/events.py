@@ -103,13 +103,27 @@ class EventStorage:
         ``smoothing_hint``: whether it is noisy, so that writers show its median over a window. Two different hints for
         one name are an EventStorageError.
         """
+        if type(value) is not float:
+            value = (
+                MetricStore.kept("", self._prefix + name, value) if isinstance(value, torch.Tensor) else float(value)
+            )
+        self._put(name, value, smoothing_hint, cur_iter)
+
+    def put_output(self, name: str, value: Any, cur_iter: int | None = None) -> None:
+        """``put_scalar`` for what a model has just returned: nobody writes into that again, so it is not copied."""
+        is_tensor = type(value) is torch.Tensor
+        # As MetricStore.put tells it.
+        if is_tensor and not value.is_leaf and value._base is None and value.is_cpu and not value.dim():
+            self._put(name, value.detach(), True, cur_iter)
+        else:
+            self.put_scalar(name, value, True, cur_iter)
+
+    def _put(self, name: str, value: Any, smoothing_hint: bool, cur_iter: int | None) -> None:
         if self._prefix:
             name = self._prefix + name
         scalar = self._scalars.get(name)
         if scalar is None or scalar.hint is not smoothing_hint:
             scalar = self._new_scalar(name, bool(smoothing_hint))
-        if type(value) is not float:
-            value = MetricStore.kept("", name, value) if isinstance(value, torch.Tensor) else float(value)
         if cur_iter is None:
             cur_iter = self._clock.iter if self._held is None else self.iter
         rows = scalar.rows

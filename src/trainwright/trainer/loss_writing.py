@@ -65,7 +65,8 @@ def put_losses(
 
 def _put(storage: EventStorage, losses: Mapping[str, Any], total: Any, at: int, prefix: str) -> None:
     name = f"{prefix}total_loss"
-    storage.put_scalar(name, total, cur_iter=at)
+    storage.put_output(name, total, at)
     if len(losses) > 1:
-        storage.put_scalars(cur_iter=at, **losses)
+        for own, loss in losses.items():
+            storage.put_output(own, loss, at)
     LossCheck.of(storage.metrics).add(storage._prefix, name, losses)
