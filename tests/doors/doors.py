@@ -50,6 +50,7 @@ class Job:
     noise: float = 0.1
     own_generator: bool = True
     is_endless: bool = False
+    has_resumed: bool = False  # said by the door
     before_save: Callable[[int], None] = field(default=lambda n: None)
     after_save: Callable[[int], None] = field(default=lambda n: None)
 
@@ -76,7 +77,7 @@ class Job:
 
     def begin(self) -> None:
         """Called right before the first iteration, wherever training begins: all doors draw the same from here on."""
-        if self.resume_from is None:
+        if not self.has_resumed:
             seed_all(self.seed)
 
 
@@ -157,7 +158,7 @@ class _Look(Hook):
 def runner(job: Job) -> Outcome:
     """Config first, with parts that are built already."""
     model, optimizer, loader = job.parts(ToyModel)
-    look = _Look(job)
+    look, job.has_resumed = _Look(job), job.resume_from is not None
     saving = {"type": "CheckpointHook", "interval": job.save_at or 1, "by_epoch": False, "save_last": False}
     made = Runner(
         model,
@@ -235,6 +236,7 @@ def _mmcv1(name: str) -> Callable[[Job], Outcome]:
         if path == "latest":
             link = job.folder / "latest.pth"
             path = os.fspath(link) if link.exists() else None
+        job.has_resumed = path is not None
         if path is not None:
             made.resume(path, map_location="cpu")
         made.run([loader], [("train", 1)])
@@ -295,6 +297,7 @@ def simple_trainer(job: Job) -> Outcome:
     elif job.resume_from is not None:
         checkpointer.load(job.resume_from)
         start = trainer.iter + 1
+    job.has_resumed = start > 0
     trainer.train(start, job.n_iters)
     return outcome(losses, model, optimizer)
 

@@ -48,7 +48,8 @@ Start = Callable[[Path, SharedCounter], list[Child]]
 class Trial:
     """A training: `start` begins or resumes it in a folder as one or several processes, `work` reads what it leaves.
 
-    Without any kill it takes `seconds`, ends with the checkpoint `reference`, and leaves files of these `names`.
+    Without any kill it takes `seconds`, ends with the checkpoint `reference`, and leaves files of these `names`. Those
+    that `may_differ` may be more or fewer, where a kill came when all iterations were done.
     """
 
     start: Start
@@ -56,6 +57,11 @@ class Trial:
     reference: dict[str, Any]
     seconds: float
     names: list[str]
+    may_differ: Callable[[str], object] = lambda name: False
+
+    def leaves(self, names: list[str]) -> bool:
+        """Whether that is what it leaves."""
+        return not any(not self.may_differ(name) for name in set(names) ^ set(self.names))
 
 
 def names_in(folder: Path) -> list[str]:
@@ -157,7 +163,7 @@ def kill_again_and_again(folder: Path, trial: Trial, n_kills: int, seed: int, st
             if is_done:
                 report.n_completed += 1
                 report.different += same_training(tree or {}, trial.reference)[:1]
-                if names_in(work_dir) != trial.names:
+                if not trial.leaves(names_in(work_dir)):
                     report.different.append(f"{work_dir} has {names_in(work_dir)} instead of {trial.names}")
                 break
     report.seconds = time.monotonic() - begun

@@ -77,8 +77,10 @@ def _apart_numbers(difference: float, where: str, tolerance: float) -> Iterator[
 
 def saved(runner: Runner, name: str | None = None) -> dict[str, Any]:
     """Weights, optimizer and averaged weights of the newest checkpoint, or that of a name; of rank 0 only, else {}. All
-    ranks call this. Without the form of the optimizer's step, which a run chooses for itself."""
-    tree = read_checkpoint(newest(runner.work_dir) if name is None else checkpoint(Path(runner.work_dir), name))
+    ranks call this. Without the form of the optimizer's step, which a run chooses for itself. A run that came through
+    another door has a `read` for its own layout."""
+    read = getattr(runner, "read", read_checkpoint)
+    tree = read(newest(runner.work_dir) if name is None else checkpoint(Path(runner.work_dir), name))
     for group in tree.get("optimizer", {}).get("param_groups", ()):
         group.pop("foreach", None)
         group.pop("fused", None)
