@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, EvalResultError
+from trainwright.base.errors import ConfigError, ConfigTypeError, EvalResultError, HookError
 from trainwright.optim import StepLR as OurStepLR
 from trainwright.testing.host_reads import count_host_reads
 from trainwright.trainer import (
@@ -24,6 +24,7 @@ from trainwright.trainer import (
     PeriodicCheckpointer,
     PeriodicWriter,
     SimpleTrainer,
+    TorchMemoryStats,
     TrainerBase,
     get_event_storage,
 )
@@ -180,6 +181,13 @@ def test_training_reads_its_values_when_they_are_written(tmp_path, caplog):
 def test_only_event_writers_are_taken():
     with pytest.raises(ConfigTypeError, match=r"must be EventWriters, but got 'metrics.json' of type str"):
         PeriodicWriter(["metrics.json"])
+
+
+def test_a_period_is_at_least_one_iteration():
+    with pytest.raises(ConfigError, match="PeriodicWriter period must be at least 1 iteration, but got 0"):
+        PeriodicWriter([], period=0)
+    with pytest.raises(ConfigError, match="TorchMemoryStats period must be at least 1 iteration, but got -1"):
+        TorchMemoryStats(period=-1)
 
 
 def test_metrics_that_other_hooks_put_after_training_are_written(tmp_path):
@@ -371,6 +379,13 @@ def test_our_schedulers_and_those_of_torch_are_taken_and_saved():
         trainer.optimizer = other
         trainer.train(5, 8)
         assert other.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_scheduler_and_an_optimizer_must_be_somewhere():
+    with pytest.raises(HookError, match=r"LRScheduler has no optimizer: .*LRScheduler\(optimizer=\.\.\.\)"):
+        train(LRScheduler())
+    with pytest.raises(HookError, match=r"has no scheduler: .*set trainer\.scheduler before training"):
+        train(LRScheduler(optimizer_with(1)))
 
 
 def test_a_function_of_the_progress_is_a_scheduler():

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LambdaLR
 
+from trainwright.base.errors import HookError
 from trainwright.trainer.base import HookBase
 
 
@@ -29,12 +30,21 @@ class LRScheduler(HookBase):
     @property
     def scheduler(self) -> Any:
         """The one given, or the trainer's."""
-        return self.trainer.scheduler if self._scheduler is None else self._scheduler
+        return self._of_trainer("scheduler") if self._scheduler is None else self._scheduler
+
+    def _of_trainer(self, name: str) -> Any:
+        found = getattr(self.trainer, name, None)
+        if found is None:
+            raise HookError(
+                f"LRScheduler has no {name}: it was given none, and the trainer has none. Give it "
+                f"LRScheduler({name}=...), or set trainer.{name} before training."
+            )
+        return found
 
     def before_train(self) -> None:
         """Find the optimizer, and the parameter group whose learning rate is shown."""
         if self._optimizer is None:
-            self._optimizer = self.trainer.optimizer
+            self._optimizer = self._of_trainer("optimizer")
         scheduler = self.scheduler
         if not hasattr(scheduler, "step") and callable(scheduler):
             self._scheduler = _of_progress(self._optimizer, scheduler, self.trainer.iter, self.trainer.max_iter)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from trainwright.base.errors import ConfigError
 from trainwright.dist import get_rank
 from trainwright.trainer.base import HookBase
 
@@ -96,6 +97,8 @@ class TorchMemoryStats(HookBase):
     logger_name: ClassVar[str] = "trainwright.trainer"
 
     def __init__(self, period: int = 20, max_runs: int = 10) -> None:
+        if period < 1:
+            raise ConfigError(f"TorchMemoryStats period must be at least 1 iteration, but got {period!r}.")
         self._logger = logging.getLogger(self.logger_name)
         self._period = period
         self._max_runs = max_runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.trainer.base import HookBase
 from trainwright.trainer.events import EventWriter
 
@@ -24,6 +24,8 @@ class PeriodicWriter(HookBase):
                     f"PeriodicWriter writers must be EventWriters, but got {writer!r} of type {type(writer).__name__}. "
                     "Subclass trainwright.trainer.EventWriter and define write()."
                 )
+        if period < 1:
+            raise ConfigError(f"PeriodicWriter period must be at least 1 iteration, but got {period!r}.")
         self._period = period
 
     def after_step(self) -> None:
