@@ -1,5 +1,6 @@
 import importlib
 import sys
+import textwrap
 import types
 from importlib.util import find_spec
 
@@ -145,8 +146,17 @@ def test_names_that_tests_patch_are_those_that_our_code_uses():
     )
 
 
+MMCV_2 = {
+    "mmcv/__init__.py": '__version__ = "2.1.0"\nfrom .image import *',
+    "mmcv/image/__init__.py": "__all__ = ['imread']\ndef imread(): return 'image'",
+    "mmcv/utils/__init__.py": "",
+    "mmcv/utils/env.py": "",
+}
+
+
 def test_inside_an_installed_package_the_rest_stays(tmp_path):
     python(
+        write_package(tmp_path / "two", MMCV_2),
         code="""
         import importlib.util, sys
         import trainwright.compat.mmcv1 as face
@@ -170,8 +180,20 @@ def test_inside_an_installed_package_the_rest_stays(tmp_path):
         assert "own_loader" not in vars(face.utils) and "trainwright.compat.mmcv1.utils.own_loader" not in sys.modules
         import mmcv
         assert mmcv.is_str("") == "real" and not hasattr(mmcv, "Config") and mmcv.Registry is not face.utils.Registry
+
+        # MMCV 2.x has no runners, and another version.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mmcv"]:
+            del sys.modules[name]
+        sys.path.insert(0, sys.argv[1])
+        face.install()
+        import mmcv.runner, mmcv.parallel, mmcv.image
+        assert mmcv.imread() == "image" and mmcv.__version__ == "2.1.0"
+        assert mmcv.runner is face.runner and mmcv.Config is face.Config and mmcv.load is face.fileio.load
+        face.uninstall()
+        import mmcv
+        assert not hasattr(mmcv, "Config") and not hasattr(mmcv, "runner")
         """,
-        PYTHONPATH=write_package(tmp_path, MMCV_1),
+        PYTHONPATH=write_package(tmp_path / "one", MMCV_1),
     )
 
 
@@ -202,28 +224,6 @@ def test_a_package_that_was_imported_before_gets_our_modules_and_its_own_back(tm
         assert "own_loader" not in vars(face.utils)
         """,
         PYTHONPATH=write_package(tmp_path, MMCV_1 | {"mmcv/utils/misc.py": "def is_seq_of(): pass"}),
-    )
-
-
-def test_inside_mmcv_2_which_has_no_runners(tmp_path):
-    two = {
-        "mmcv/__init__.py": '__version__ = "2.1.0"\nfrom .image import *',
-        "mmcv/image/__init__.py": "__all__ = ['imread']\ndef imread(): return 'image'",
-        "mmcv/utils/__init__.py": "",
-        "mmcv/utils/env.py": "",
-    }
-    python(
-        code="""
-        import trainwright.compat.mmcv1 as face
-        face.install()
-        import mmcv.runner, mmcv.parallel, mmcv.image
-        assert mmcv.imread() == "image" and mmcv.__version__ == "2.1.0"
-        assert mmcv.runner is face.runner and mmcv.Config is face.Config and mmcv.load is face.fileio.load
-        face.uninstall()
-        import mmcv
-        assert not hasattr(mmcv, "Config") and not hasattr(mmcv, "runner")
-        """,
-        PYTHONPATH=write_package(tmp_path, two),
     )
 
 
@@ -258,7 +258,9 @@ def test_detectron2_alone_and_inside(tmp_path):
     code = """
         import sys
         import trainwright.compat.detectron2 as face
-        before = "before" in sys.argv
+        alone, before = "ALONE", "BEFORE"
+        if not alone and sys.argv[1] not in sys.path:
+            sys.path.insert(0, sys.argv[1])
         if before:
             import detectron2.engine, detectron2.utils.events
             old = detectron2.engine.HookBase
@@ -271,7 +273,7 @@ def test_detectron2_alone_and_inside(tmp_path):
         from trainwright.trainer import HookBase as ours
         assert HookBase is ours and SimpleTrainer.__module__.startswith("trainwright.trainer")
         assert detectron2.engine.train_loop.__name__ == "trainwright.compat.detectron2.engine.train_loop"
-        if "alone" in sys.argv:
+        if alone:
             assert detectron2 is face and comm.get_rank() == 0
         else:
             assert comm.get_rank() == "real" and detectron2.engine.launch() == "real"
@@ -283,10 +285,10 @@ def test_detectron2_alone_and_inside(tmp_path):
         else:
             assert not [name for name in sys.modules if name.partition(".")[0] == "detectron2"]
     """
-    python("alone", code=code)
-    path = write_package(tmp_path, real)
-    python("after", code=code, PYTHONPATH=path)
-    python("before", code=code, PYTHONPATH=path)
+    # One after the other: each leaves nothing of itself.
+    states = (("yes", ""), ("", ""), ("", "yes"))
+    text = "".join(textwrap.dedent(code).replace("ALONE", one).replace("BEFORE", two) for one, two in states)
+    python(write_package(tmp_path, real), code=text)
 
 
 def test_a_face_that_fails_while_it_is_put_on_leaves_nothing(monkeypatch):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import distributed as dist
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[Any]
+else:  # Python 3.10 has no parameter for it
+    _StreamHandler = logging.StreamHandler
 
 # Names of the loggers that have been set up; one below a name in it is left to that one.
 logger_initialized: dict[str, bool] = {}
 
 
-class _Console(logging.StreamHandler[Any]):
+class _Console(_StreamHandler):
     """Writes to what `sys.stderr` is at the time, so that redirection and capture work."""
 
     @property
