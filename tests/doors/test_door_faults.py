@@ -124,7 +124,7 @@ def test_a_damaged_newest_file_is_found_out_and_stepped_over(two_saves, kind):
     content = work.direct(later)
     n_found_out = 0
     try:
-        for _ in range(20 if kind in ("flipped", "truncated", "zeroed") else 1):
+        for _ in range(8 if kind in ("flipped", "truncated", "zeroed") else 1):
             data = damaged(good, kind, draw)
             Path(later).unlink(missing_ok=True)
             if data is not None:
