@@ -261,6 +261,8 @@ def test_dvclive_by_epoch_writes_after_the_epoch(tmp_path):
     live = mock.Mock()
     with packages("dvclive"):
         hook = DvcliveLoggerHook(model_file=str(tmp_path / "model.pth"), dvclive=live)
+    assert hook.idle_at("after_train_iter")
+    assert not hook.idle_at("after_train_epoch")
     through(runner, hook)
     live.log.assert_not_called()
     assert saved == [(str(tmp_path), {"filename_tmpl": "model.pth", "create_symlink": False})]

@@ -161,6 +161,16 @@ def test_an_optimizer_of_another_kind_is_asked_itself():
     assert calls == ["zero_grad", "step"]
 
 
+@pytest.mark.parametrize("optimizer", [None, {}])
+def test_several_optimizers_or_none_are_the_models_own(optimizer):
+    runner = fake_runner()
+    runner.optimizer = optimizer
+    with pytest.raises(
+        ConfigTypeError, match="needs one optimizer, got (NoneType|dict): where there are several or none"
+    ):
+        train(runner, OptimizerHook(), start=5)
+
+
 def test_parameters_that_the_loss_does_not_depend_on(caplog):
     runner = fake_runner()
     runner.model.unused = nn.Linear(2, 1, bias=False)
@@ -335,6 +345,17 @@ def test_a_run_is_resumed_exactly(settings, kind, length, tmp_path, caplog):
         assert_same(run(resumed), expected)
         assert to_plain(resumed.meta.get("fp16", {})) == to_plain(whole.meta.get("fp16", {}))
     assert "lost" not in caplog.text
+
+
+def test_a_run_reads_once_a_line(tmp_path):
+    runner = runner_of(tmp_path, EpochBasedRunner, {"grad_clip": {"max_norm": 0.5}}, max_epochs=2)
+    runner.hooks[1].interval = -1
+    runner.hooks[1].save_last = False
+    with count_host_reads() as reads:
+        run(runner)
+    # The loader's sampler reads its order. A line is due after 5 of the 6 iterations of each epoch.
+    mine = {site: n for (_, site), n in reads.sites.items() if "compat" in site or "metrics" in site}
+    assert list(mine.values()) == [2], reads.report()
 
 
 def test_a_file_of_mmcv_itself_has_no_gradients(tmp_path, caplog):

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainwright.compat.mmcv1.runner.dist_utils import allreduce_params, master_only
 from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run
-from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
+from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook, is_method_of
 
 
 @HOOKS.register_module()
@@ -47,7 +47,7 @@ class CheckpointHook(Hook):
     def idle_at(self, stage: str) -> bool:
         """It saves by epoch or by iteration."""
         idle = "after_train_iter" if self.by_epoch else "after_train_epoch"
-        return stage == idle and is_own_method(self, CheckpointHook, stage)
+        return stage == idle and is_method_of(CheckpointHook, self, stage)
 
     def before_run(self, runner: Any) -> None:
         """Settle the folder."""
@@ -106,8 +106,3 @@ class CheckpointHook(Hook):
                 break
             found.insert(0, path)
         return found
-
-
-def is_own_method(hook: Hook, kind: type[Hook], name: str) -> bool:
-    """Whether ``hook.name`` is the method of ``kind``, not one that a subclass or somebody else has put there."""
-    return getattr(getattr(hook, name), "__func__", None) is getattr(kind, name)

@@ -20,9 +20,8 @@ from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.checkpoint import read_checkpoint
 from trainwright.compat.mmcv1.errors import LackingError, demand
 from trainwright.compat.mmcv1.runner import exact
-from trainwright.compat.mmcv1.runner.hooks.checkpoint import is_own_method
 from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run, is_local
-from trainwright.compat.mmcv1.runner.hooks.hook import Hook
+from trainwright.compat.mmcv1.runner.hooks.hook import Hook, is_method_of
 from trainwright.compat.mmcv1.runner.hooks.logger.base import LoggerHook
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
 from trainwright.state import rng
@@ -112,7 +111,7 @@ class EvalHook(Hook):
         idle = (
             ("before_train_iter", "after_train_iter") if self.by_epoch else ("before_train_epoch", "after_train_epoch")
         )
-        return stage in idle and is_own_method(self, EvalHook, stage)
+        return stage in idle and is_method_of(EvalHook, self, stage)
 
     def before_run(self, runner: Any) -> None:
         """Settle the folder, and take up the best of the run that is resumed."""

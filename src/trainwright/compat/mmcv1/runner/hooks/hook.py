@@ -119,3 +119,8 @@ class Hook:
 def overridden(hook: Hook, name: str) -> bool:
     """Whether the class of ``hook`` has a method ``name`` of its own."""
     return getattr(type(hook), name, None) is not getattr(Hook, name)
+
+
+def is_method_of(kind: type[Hook], hook: Hook, name: str) -> bool:
+    """Whether ``hook.name`` is the method of ``kind``, and none that a subclass or somebody else has put there."""
+    return getattr(getattr(hook, name), "__func__", None) is getattr(kind, name)

@@ -30,8 +30,13 @@ def _step(optimizer: Any) -> None:
 def _zero_grad(optimizer: Any) -> None:
     if isinstance(optimizer, Optimizer):
         direct.zero_grad(optimizer)
-    else:
-        optimizer.zero_grad()
+        return
+    if not hasattr(optimizer, "zero_grad"):
+        raise ConfigTypeError(
+            f"the hook that steps needs one optimizer, got {type(optimizer).__name__}: where there are several or "
+            "none the model's train_step does what it wants with them, and optimizer_config is None"
+        )
+    optimizer.zero_grad()
 
 
 @HOOKS.register_module()

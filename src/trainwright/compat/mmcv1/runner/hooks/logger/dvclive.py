@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.compat.mmcv1.runner.dist_utils import master_only
-from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS
+from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, is_method_of
 from trainwright.compat.mmcv1.runner.hooks.logger.base import LoggerHook
 
 
@@ -58,6 +58,10 @@ class DvcliveLoggerHook(LoggerHook):
             runner.save_checkpoint(file.parent, filename_tmpl=file.name, create_symlink=False)
         if self.by_epoch:
             super().after_train_epoch(runner)
+
+    def idle_at(self, stage: str) -> bool:
+        """It logs by epoch or by iteration."""
+        return self.by_epoch and stage == "after_train_iter" and is_method_of(DvcliveLoggerHook, self, stage)
 
     def after_train_iter(self, runner: Any) -> None:
         """Log by iteration."""
