@@ -253,6 +253,70 @@ def test_training_hooks_come_with_their_priorities(mmcv, tmp_path):
     assert "(NORMAL      ) Mine" in info
 
 
+@pytest.fixture
+def toy_hook(mmcv):
+    """A hook that says what it was made for, and takes whatever it is given."""
+    registry = mmcv.runner.HOOKS
+
+    @registry.register_module(name="SuiteToy", force=True)
+    class SuiteToy(mmcv.runner.Hook):
+        def __init__(self, info, *args, **kwargs):
+            self.info = info
+
+    yield SuiteToy
+    registry.module_dict.pop("SuiteToy")
+
+
+def test_hooks_by_name_and_number_of_their_priority(mmcv, toy_hook, tmp_path):
+    names = [
+        "HIGHEST", "VERY_HIGH", "HIGH", "ABOVE_NORMAL", "NORMAL", "BELOW_NORMAL", "LOW", "VERY_LOW", "LOWEST",
+    ]  # fmt: skip
+    shuffled = random.Random(0).sample(names, len(names))
+    runner = bare_runner(tmp_path)
+    runner.register_custom_hooks([{"type": "SuiteToy", "priority": name, "info": name} for name in shuffled])
+    assert [hook.info for hook in runner.hooks] == names
+    runner = bare_runner(tmp_path)
+    runner.register_custom_hooks([{"type": "SuiteToy", "priority": n, "info": n} for n in (51, 49)])
+    runner.register_custom_hooks(toy_hook(info="default"))
+    assert [hook.info for hook in runner.hooks] == [49, "default", 51]
+
+
+def test_any_hook_may_stand_for_a_training_hook(mmcv, toy_hook, tmp_path):
+    """Custom hooks come behind the training hooks of their priority."""
+    runner = bare_runner(tmp_path)
+    custom = [
+        {"type": "SuiteToy", "priority": 1, "info": "custom 1"},
+        {"type": "SuiteToy", "priority": "VERY_HIGH", "info": "custom lr"},
+        {"type": "SuiteToy", "priority": "HIGH", "info": "custom momentum"},
+        {"type": "SuiteToy", "priority": "NORMAL", "info": "custom checkpoint"},
+        {"type": "SuiteToy", "priority": 89, "info": "custom 89"},
+        {"type": "SuiteToy", "priority": 100, "info": "custom 100"},
+    ]
+    runner.register_training_hooks(
+        lr_config=toy_hook("lr"),
+        optimizer_config=toy_hook("optimizer"),
+        checkpoint_config=toy_hook("checkpoint"),
+        log_config={"interval": 1, "hooks": [{"type": "SuiteToy", "info": "log"}]},
+        momentum_config=toy_hook("momentum"),
+        timer_config=toy_hook("timer"),
+        custom_hooks_config=custom,
+    )
+    assert [hook.info for hook in runner.hooks] == [
+        "custom 1",
+        "lr",
+        "custom lr",
+        "momentum",
+        "custom momentum",
+        "optimizer",
+        "checkpoint",
+        "custom checkpoint",
+        "timer",
+        "custom 89",
+        "log",
+        "custom 100",
+    ]
+
+
 def test_a_run_needs_lists_and_lengths(mmcv, tmp_path):
     runner = bare_runner(tmp_path, max_epochs=None)
     with pytest.raises(AssertionError):
