@@ -21,6 +21,9 @@ STEPS = {
     "update_params",
     "backward",
     "model",
+    "run_share",
+    "run_one",
+    "run_epoch",
 }
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

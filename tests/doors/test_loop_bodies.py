@@ -16,6 +16,8 @@ ALLOWED = {
     "engine/loops/epoch_based.py::EpochBasedTrainLoop._run_epochs": (1, "orders spans: one an epoch"),
     "engine/loops/iter_based.py::IterBasedTrainLoop._run_iters": (1, "orders spans: one to the next validation"),
     "engine/loops/evaluation.py::EvalLoop._run_sets": (1, "orders spans: one for each set"),
+    "engine/loops/workflow.py::run_rounds": (2, "orders spans: the phases of a workflow, round after round"),
+    "engine/loops/workflow.py::run_units": (1, "orders spans: the epochs of a phase"),
     # These step without events, on purpose, and are no training.
     "engine/loops/evaluation.py::ValLoop._check_sets": (2, "a try of validation before training, without events"),
     "runner/lr_finder.py::_losses": (2, "losses at rising rates, from a state that is put back; no events"),
