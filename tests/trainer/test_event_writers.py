@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from trainwright.base.errors import EventStorageError, MissingExtraError
+from trainwright.base.errors import ConfigError, EventStorageError, MissingExtraError
 from trainwright.trainer import (
     CommonMetricPrinter,
     EventStorage,
@@ -116,6 +116,11 @@ def test_a_file_is_appended_to_and_a_resumed_writer_writes_nothing_twice(storage
 def test_the_folder_of_the_file_is_made(storage, tmp_path):
     JSONWriter(tmp_path / "run" / "logs" / "metrics.json").close()
     assert (tmp_path / "run" / "logs" / "metrics.json").exists()
+
+
+def test_a_url_cannot_be_appended_to():
+    with pytest.raises(ConfigError, match=r"on a local disk, but got the URL 's3://bucket/metrics.json'"):
+        JSONWriter("s3://bucket/metrics.json")
 
 
 def test_training_does_not_wait_for_the_disk(storage, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 
+from trainwright.base.errors import ConfigError
 from trainwright.trainer import AutogradProfiler, TorchMemoryStats, TorchProfiler, TrainerBase
 
 
@@ -57,6 +58,13 @@ def test_a_recording_ends_with_a_failure(tmp_path):
         Trainer(hook, fails_at=1).train(0, 3)
     assert not torch.autograd._profiler_enabled()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_traces_are_written_to_a_local_folder():
+    with pytest.raises(
+        ConfigError, match="TorchProfiler output_dir must be a local folder, but got the URL 's3://out'"
+    ):
+        TorchProfiler(at_iteration(1), "s3://out")
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, TextIO
 
 import torch
 
+from trainwright.base.errors import ConfigError
 from trainwright.base.optional import require
+from trainwright.io import is_url
 from trainwright.trainer.events import EventStorage, EventWriter, get_event_storage
 from trainwright.trainer.history import HistoryBuffer
 
@@ -34,6 +36,11 @@ class JSONWriter(EventWriter):
 
     def __init__(self, json_file: str | os.PathLike[str], window_size: int = 20) -> None:
         self._path = os.fspath(json_file)
+        if is_url(self._path):
+            raise ConfigError(
+                f"JSONWriter appends to a file on a local disk, but got the URL {self._path!r}: storage behind a URL "
+                "cannot be appended to. Give a local path, and copy the file after training."
+            )
         self._window_size = window_size
         self._last_write = -1
         self._file: TextIO | None = self._opened()

@@ -12,6 +12,7 @@ import torch
 
 from trainwright.base.errors import ConfigError
 from trainwright.dist import get_rank
+from trainwright.io import is_url
 from trainwright.trainer.base import HookBase
 
 _MIB = 1024.0 * 1024.0
@@ -32,6 +33,11 @@ class TorchProfiler(HookBase):
         activities: Sequence[Any] | None = None,
         save_tensorboard: bool = True,
     ) -> None:
+        if is_url(output_dir):
+            raise ConfigError(
+                f"{type(self).__name__} output_dir must be a local folder, but got the URL {output_dir!r}: give a "
+                "local one, and copy the traces after training."
+            )
         self._enable_predicate = enable_predicate
         self._output_dir = Path(output_dir)
         self._activities = activities
