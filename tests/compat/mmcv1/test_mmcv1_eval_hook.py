@@ -228,6 +228,17 @@ def test_a_best_that_was_found_after_the_save_is_known_to_who_resumes_it(kind, s
         assert resumed.meta["hook_msgs"]["best_ckpt"] == os.path.join(resumed.work_dir, best)
 
 
+def test_a_best_that_is_damaged_is_none(tmp_path, caplog):
+    run(a_runner(tmp_path, CheckpointHook(1), evaluated(save_best="acc"), max_epochs=1))
+    with open(tmp_path / "best_acc_epoch_1.pth", "r+b") as file:
+        file.truncate(1000)
+    resumed = a_runner(tmp_path, evaluated(Scored(scores=[0]), save_best="acc"), max_epochs=2)
+    resumed.resume(str(tmp_path / "epoch_1.pth"))
+    run(resumed)
+    assert "a best checkpoint cannot be read, and does not count" in caplog.text
+    assert resumed.meta["hook_msgs"]["best_score"] == 0
+
+
 def test_the_best_of_another_run_in_the_folder_is_none_of_ours(tmp_path):
     run(a_runner(tmp_path, CheckpointHook(1), evaluated(Scored(scores=[9])), max_epochs=1))
     other = a_runner(tmp_path, evaluated(Scored(scores=[9]), save_best="acc"), max_epochs=1)

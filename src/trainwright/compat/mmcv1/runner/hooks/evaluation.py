@@ -16,7 +16,7 @@ import torch.distributed as torch_dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import CheckpointError, ConfigError, ConfigTypeError
 from trainwright.checkpoint import read_checkpoint
 from trainwright.compat.mmcv1.errors import LackingError, demand
 from trainwright.compat.mmcv1.runner import exact
@@ -141,7 +141,11 @@ class EvalHook(Hook):
         number = f"epoch_{runner.epoch}" if self.by_epoch else f"iter_{runner.iter}"
         metric = "*" if self.key_indicator == "auto" else glob.escape(self._in_name())
         for path in sorted(glob.glob(os.path.join(glob.escape(str(self.out_dir)), f"best_{metric}_{number}.pth"))):
-            found = read_checkpoint(path)
+            try:
+                found = read_checkpoint(path)
+            except CheckpointError as error:
+                runner.logger.warning(f"a best checkpoint cannot be read, and does not count: {error}")
+                continue
             if _is_same_moment(found.get(exact.KEY, {}), resumed.saved):
                 earlier, later = notes.get("best_ckpt"), found["meta"]["hook_msgs"]
                 notes["best_score"], notes["best_ckpt"] = later["best_score"], path
@@ -222,10 +226,11 @@ class EvalHook(Hook):
             notes.update(before)
             raise
         self.best_ckpt_path = path
-        if earlier and earlier != path and self.file_client.isfile(earlier):
-            delete_replaced(self.file_client, str(self.out_dir), [earlier], path)
         runner.logger.info(f"Now best checkpoint is saved as {name}.")
         runner.logger.info(f"Best {self.key_indicator} is {key_score:0.4f} at {number} {kind}.")
+        if earlier and earlier != path and self.file_client.isfile(earlier):
+            delete_replaced(self.file_client, str(self.out_dir), [earlier], path)
+            runner.logger.info(f"It replaces the best checkpoint so far, {earlier}.")
 
     def evaluate(self, runner: Any, results: Any) -> Any:
         """Put the metrics into the log buffer; returns that of ``save_best``, None where there is none."""
