@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from trainwright.base.errors import ConfigError
 from trainwright.data import DefaultSampler, KeyedDataLoader
 from trainwright.optim import OptimWrapper
 from trainwright.strategies import DDPStrategy, FSDPStrategy
@@ -191,6 +192,25 @@ def test_a_training_that_failed_uses_the_batch_of_the_failure_again(tmp_path: Pa
     assert (begun.model.seen[-1], rest.model.seen) == (32.0, [32.0, 36.0])
 
 
+@pytest.mark.parametrize("resume_data", ["exact", "order"])
+def test_a_failure_in_the_first_batch_of_a_pass_keeps_its_order(tmp_path: Path, resume_data: str) -> None:
+    def loader() -> Any:
+        return DataLoader(Counted(), batch_size=4, shuffle=True)
+
+    whole = Run(tmp_path / "whole", loader)
+    whole.trainer.train(0, 12)
+    begun = Run(tmp_path, loader)
+    checkpointer = begun.checkpointer
+    fail = CallbackHook(after_backward=lambda t: 1 / (t.iter - 6), after_train=lambda _: checkpointer.save("crash"))
+    begun.trainer.register_hooks([fail])
+    with pytest.raises(ZeroDivisionError):
+        begun.trainer.train(0, 12)
+    rest = Run(tmp_path, loader, resume_data=resume_data)
+    rest.checkpointer.resume_or_load("")
+    rest.trainer.train(6, 12)
+    assert rest.model.seen == whole.model.seen[6:]
+
+
 def test_a_trainer_that_makes_steps_with_another_one(tmp_path: Path) -> None:
     class Outer(TrainerBase):
         def __init__(self) -> None:
@@ -256,6 +276,50 @@ def test_what_cannot_be_exact_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING, "trainwright.trainer"):
         seeded.trainer.train(9, 10)
     assert "the data_loader has 1 generator(s) and had 0 when the state was saved" in caplog.text
+
+
+class Counted(Dataset[torch.Tensor]):
+    """Samples that draw nothing, and the number of those that were read."""
+
+    n_read = 0
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.n_read += 1
+        return torch.linspace(0, index, 4)
+
+
+def test_the_order_goes_on_without_reading_anything_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def loader(data: Counted) -> Any:
+        return lambda: DataLoader(data, batch_size=4, shuffle=True)
+
+    whole = Run(tmp_path / "whole", loader(Counted()))
+    whole.trainer.train(0, 20)
+    begun = Run(tmp_path, loader(Counted()))
+    begun.trainer.train(0, 9)
+    data = Counted()
+    rest = Run(tmp_path, loader(data), resume_data="order")
+    rest.checkpointer.resume_or_load("")
+    with caplog.at_level(logging.WARNING, "trainwright.trainer"):
+        rest.trainer.train(9, 20)
+    assert rest.model.seen == whole.model.seen[9:]
+    assert data.n_read == 12 - 2 + 22 + 4 + 4  # of the second pass, the third, the fourth
+    assert "dropped" not in caplog.text
+    assert all(torch.equal(one, other) for one, other in zip(rest.result(), whole.result(), strict=True))
+
+
+def test_data_that_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = [torch.eye(4) * number for number in range(20)]
+    begun = Run(tmp_path, lambda: data)
+    begun.trainer.train(0, 5)
+    rest = Run(tmp_path, lambda: data, resume_data="anew")
+    rest.checkpointer.resume_or_load("")
+    rest.trainer.train(5, 7)
+    assert rest.model.seen == [0.0, 4.0]
+    with pytest.raises(ConfigError, match="resume_data must be one of exact, order, anew, but got 'exakt'"):
+        Run(tmp_path, lambda: data, resume_data="exakt")
 
 
 # several ranks ------------------------------------------------------------------------------------------------------

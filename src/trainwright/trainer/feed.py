@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
-from trainwright.base.errors import DataError
+from torch.utils.data import DataLoader, IterableDataset
+
+from trainwright.base.errors import ConfigError, DataError
+from trainwright.base.text import did_you_mean
 from trainwright.engine.loops.base import ends_by_itself, length_or_none
 from trainwright.engine.rewind import Pass, begin_pass, put_states, states_of
 from trainwright.state import Stateful, rng
+
+RESUME_DATA = ("exact", "order", "anew")
 
 
 class EndlessBatches:
@@ -18,12 +25,15 @@ class EndlessBatches:
     From the second pass on, loader and samplers that have ``set_epoch`` are told its number.
 
     :meth:`state_dict` is the place behind the batches that were handed out. A loader with a state of its own goes on
-    from that. From another one the batches of the pass are read again and dropped, with the random streams with which
-    that pass began: shuffling and workers then do what they did.
+    from that. With another one the random streams with which that pass began are put in place, and the batches before
+    are read again and dropped: shuffling and workers then do what they did. So it is with ``resume_data='exact'``;
+    'order' takes the next samples in their order without reading those before, so that what samples draw while they are
+    read is not what it would have been; 'anew' begins a new pass.
     """
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, resume_data: str = "exact") -> None:
         self.loader = loader
+        self.resume_data = checked_resume(resume_data)
         self._batches: Iterator[Any] | None = None
         self._pass: Pass | None = None
         self._epoch = _epoch_of(loader)  # number of the pass under way, or to come
@@ -36,7 +46,7 @@ class EndlessBatches:
 
     def __next__(self) -> Any:
         try:
-            batch = next(self._batches or self._first_pass())
+            batch = next(self._first_pass() if self._batches is None else self._batches)
         except StopIteration:
             batch = self._first_of_next_pass()
         self._n_used += 1
@@ -44,7 +54,7 @@ class EndlessBatches:
 
     def _first_pass(self) -> Iterator[Any]:
         place, self._place = self._place, None
-        if place is None or not self._is_place_valid():
+        if place is None or self.resume_data == "anew" or not self._is_place_valid():
             return self._begin()
         self._epoch = place["epoch"]
         _set_epoch(self.loader, self._epoch)
@@ -68,24 +78,38 @@ class EndlessBatches:
         return self._begin()
 
     def _again(self, begun: dict[str, Any]) -> Iterator[Any]:
-        logging.getLogger(__name__).warning(
-            "training goes on in the middle of a pass: %d batches are read and dropped, because %s cannot jump to a "
-            "position. KeyedDataLoader of trainwright.data can.",
-            *(self._n_used, type(self.loader).__name__),
-        )
-        if self._epoch and getattr(self.loader, "persistent_workers", False):
-            logging.getLogger(__name__).warning(
-                "the random streams of persistent workers go on from pass to pass, and are not saved: they draw other "
-                "numbers than they would have without a stop. Use persistent_workers=False for an exact resume."
-            )
         if begun["streams"] is not None:
             rng.restore(begun["streams"])
         self._put_generators(begun["generators"])
-        batches = self._begin()
-        for _ in range(self._n_used):
-            if next(batches, self) is self:
-                break
-        return batches
+        n_used, loader = self._n_used, self.loader
+        if self.resume_data == "order" and isinstance(loader, DataLoader) and not _is_stream(loader):
+            with _behind(loader, n_used):
+                batches = self._begin()
+        else:
+            self._say_dropping()
+            batches = self._begin()
+            for _ in range(n_used - 1):
+                next(batches, None)
+            if n_used and next(batches, self) is not self:
+                return batches
+        # The order may be drawn only when the first batch is wanted, which must not be later than here.
+        self._batches = chain([first for first in [next(batches, self)] if first is not self], batches)
+        return self._batches
+
+    def _say_dropping(self) -> None:
+        logger = logging.getLogger(__name__)
+        if self._n_used:
+            logger.warning(
+                "training goes on in the middle of a pass: %d batches are read and dropped, because %s cannot jump to "
+                "a position. KeyedDataLoader of trainwright.data can; resume_data='order' reads nothing twice, and is "
+                "not exact where samples draw random numbers.",
+                *(self._n_used, type(self.loader).__name__),
+            )
+        if self._epoch and getattr(self.loader, "persistent_workers", False):
+            logger.warning(
+                "the random streams of persistent workers go on from pass to pass, and are not saved: they draw other "
+                "numbers than they would have without a stop. Use persistent_workers=False for an exact resume."
+            )
 
     def _put_generators(self, states: list[Any] | None) -> None:
         if states is None:
@@ -146,6 +170,46 @@ class EndlessBatches:
     def load_state_dict(self, state: dict[str, Any], is_valid: Callable[[], bool] = lambda: True) -> None:
         """Go on from there when the first batch is wanted, if it is still ``is_valid()`` then."""
         self._place, self._is_place_valid = state, is_valid
+
+
+def _is_stream(loader: DataLoader[Any]) -> bool:
+    return isinstance(loader.dataset, IterableDataset)
+
+
+class _Behind:
+    """A sampler, the first time without the first ``n`` things that it gives."""
+
+    def __init__(self, sampler: Any, n: int) -> None:
+        self._sampler, self._n = sampler, n
+
+    def __iter__(self) -> Iterator[Any]:
+        n, self._n = self._n, 0
+        return islice(iter(self._sampler), n, None)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+
+@contextmanager
+def _behind(loader: DataLoader[Any], n: int) -> Iterator[None]:
+    """An iterator over ``loader`` that is made within it does not read the first ``n`` batches."""
+    name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+    own = vars(loader)[name]
+    vars(loader)[name] = _Behind(own, n)  # the loader itself refuses another one
+    try:
+        yield
+    finally:
+        vars(loader)[name] = own
+
+
+def checked_resume(resume_data: str) -> str:
+    """``resume_data`` as it may be."""
+    if resume_data not in RESUME_DATA:
+        raise ConfigError(
+            f"resume_data must be one of {', '.join(RESUME_DATA)}, but got {resume_data!r}."
+            f"{did_you_mean(resume_data, RESUME_DATA)}"
+        )
+    return resume_data
 
 
 def without_streams(place: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from trainwright.strategies.adopt import wrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
 from trainwright.trainer.base import TrainerBase
 from trainwright.trainer.events import get_event_storage
-from trainwright.trainer.feed import EndlessBatches, without_streams
+from trainwright.trainer.feed import EndlessBatches, checked_resume, without_streams
 from trainwright.trainer.loss_check import not_finite
 from trainwright.trainer.loss_writing import PendingLosses, put_losses
 
@@ -39,6 +39,7 @@ class SimpleTrainer(TrainerBase):
     ``gather_metric_period``: metrics are put, and gathered from all ranks, every so many iterations.
     ``zero_grad_before_forward``: gradients are dropped before the forward, which takes less memory; without it between
     forward and backward. ``async_write_metrics``: training does not wait for metrics to be gathered and put.
+    ``resume_data``: how a resume finds its place in a loader that cannot jump to one, see :class:`EndlessBatches`.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class SimpleTrainer(TrainerBase):
         async_write_metrics: bool = False,
         *,
         strategy: BaseStrategy | None = None,
+        resume_data: str = "exact",
     ) -> None:
         super().__init__()
         model.train()
+        self.resume_data = checked_resume(resume_data)
         self.data_loader = data_loader
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
@@ -94,7 +97,7 @@ class SimpleTrainer(TrainerBase):
     def _data_loader_iter(self) -> Any:
         # Made when it is first used, so that workers start late and a loader can be replaced before.
         if self._data_loader_iter_obj is None:
-            self._data_loader_iter_obj = EndlessBatches(self.data_loader)
+            self._data_loader_iter_obj = EndlessBatches(self.data_loader, self.resume_data)
         return self._data_loader_iter_obj
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Any]) -> None:
@@ -244,7 +247,7 @@ class SimpleTrainer(TrainerBase):
         if self.data_loader is None or place is None:
             return
         trainer, finished = weakref.proxy(self), self.finished_iters
-        self._data_loader_iter_obj = feed = EndlessBatches(self.data_loader)
+        self._data_loader_iter_obj = feed = EndlessBatches(self.data_loader, self.resume_data)
         feed.load_state_dict(without_streams(place) if "rank0" in own else place, lambda: trainer.iter == finished)
 
     def _take_up(self, own: dict[str, Any]) -> None:
@@ -278,6 +281,7 @@ class AMPTrainer(SimpleTrainer):
         async_write_metrics: bool = False,
         *,
         strategy: BaseStrategy | None = None,
+        resume_data: str = "exact",
     ) -> None:
         if isinstance(model, nn.DataParallel):
             raise ConfigError("AMPTrainer cannot train a DataParallel model: train in a process a device, with DDP.")
@@ -291,6 +295,7 @@ class AMPTrainer(SimpleTrainer):
             zero_grad_before_forward,
             async_write_metrics,
             strategy=strategy,
+            resume_data=resume_data,
         )
         if grad_scaler is not None:
             self.grad_scaler = grad_scaler
