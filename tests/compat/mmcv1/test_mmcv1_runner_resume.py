@@ -74,7 +74,7 @@ def check(kind, folder, workflow, loaders, **length):
     whole.run([make() for make in loaders], workflow)
     assert any(not training for training, _ in whole.model.steps) == (len(workflow) > 1)
     for name, n_done in whole_saver.done.items():
-        rest = made(kind, Counts(), SaveEach(folder / "again"), seed=9, **length)
+        rest = made(kind, Counts(), seed=9, **length)
         torch.rand(5)
         rest.resume(str(folder / name))
         rest.run([make() for make in loaders], workflow)
@@ -252,6 +252,18 @@ def test_a_resume_needs_an_optimizer_or_says_it_does_not(tmp_path):
     assert runner.epoch == 2
 
 
+class Sees(Net):
+    """Has statistics that each rank makes for itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def train_step(self, data, optimizer):
+        self.norm(data)
+        return super().train_step(data, optimizer)
+
+
 def _train_apart(folder):
     rank = torch.distributed.get_rank()
 
@@ -262,20 +274,22 @@ def _train_apart(folder):
                 name = f"{runner.iter + 1}.pth"
                 runner.save_checkpoint(str(folder), filename_tmpl=name, create_symlink=False)
 
-    whole = made(EpochBasedRunner, Saves(), seed=rank, max_epochs=2)
+    whole = made(EpochBasedRunner, Saves(), seed=rank, net=Sees, max_epochs=2)
     whole.run([loader()], [("train", 1)])
     torch.distributed.barrier()
-    rest = made(EpochBasedRunner, seed=9 + rank, max_epochs=2)
+    rest = made(EpochBasedRunner, seed=9 + rank, net=Sees, max_epochs=2)
     rest.resume(str(folder / "2.pth"))
     rest.run([loader()], [("train", 1)])
-    return whole.model.steps, rest.model.steps
+    is_same = torch.equal(rest.model.norm.running_mean, whole.model.norm.running_mean)
+    return whole.model.steps, rest.model.steps, is_same
 
 
 def test_each_rank_goes_on_with_its_own_numbers(tmp_path):
     """Rank 1 has weights of its own here, and takes those of rank 0; what it draws stays its own."""
-    (whole, rest), (other, other_rest) = run_ranks(2, _train_apart, tmp_path)
+    (whole, rest, is_same), (other, other_rest, is_others_same) = run_ranks(2, _train_apart, tmp_path)
     assert rest == whole[2:]
     assert len(other_rest) == len(other[2:])
+    assert (is_same, is_others_same) == (True, True)
     saved = torch.load(tmp_path / "2.pth")[KEY]["ranks"]
     assert sorted(saved) == [0, 1]
     assert not torch.equal(saved[0]["rng"]["torch"], saved[1]["rng"]["torch"])

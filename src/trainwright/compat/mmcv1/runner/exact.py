@@ -13,6 +13,7 @@ from trainwright.dist import all_gather_object
 from trainwright.engine.loops.workflow import Turn
 from trainwright.state import Completing, plain_items, rng
 from trainwright.strategies.adopt import unwrapped
+from trainwright.strategies.apart import own_buffers, put_buffers
 
 KEY = "trainwright"
 
@@ -26,7 +27,8 @@ def gathered(runner: Any) -> None:
     """Bring the states of all ranks to rank 0, which saves right afterwards; without this it saves its own alone. All
     ranks call it."""
     if runner.world_size > 1:
-        states = all_gather_object(own_state(runner))
+        own = {**own_state(runner), "buffers": own_buffers(runner.strategy.unwrapped_model)}
+        states = all_gather_object(own)
         runner._gathered = runner.iter, dict(enumerate(states))
 
 
@@ -102,11 +104,13 @@ class Resumption:
         return self.places[index] if index < len(self.places) else None
 
     def put_hooks(self, runner: Any) -> None:
-        """Give the hooks their states, and what they have added to the model (EMAHook) its values."""
+        """Give hooks their states, what they have added to the model (EMAHook) its values, and this rank its buffers."""
         own = unwrapped(runner.model).state_dict()
         for name, value in self._unclaimed.items():
             if name in own:
                 own[name].copy_(value)
+        if self._own is not None:
+            put_buffers(unwrapped(runner.model), self._own.get("buffers", {}))
         for name, (_, put) in _stateful(runner).items():
             if name in self.saved["hooks"]:
                 put(self.saved["hooks"][name])
