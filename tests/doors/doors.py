@@ -32,8 +32,8 @@ class Job:
     ``keep``: the hook of the door saves, after each iteration or epoch, and keeps so many; ``link``: MMCV's runners set
     the link latest.pth, too. ``seed`` decides the weights at the beginning and what the random streams draw.
     ``own_generator``: the loader shuffles by a generator of its own. ``is_endless``: SimpleTrainer gets a loader that
-    does not end, as those of detectron2 are. ``before_save(n)`` and ``after_save(n)`` are called around the save after
-    n iterations.
+    does not end, as those of detectron2 are. ``validates``: MMCV's runners have a workflow with validation in it.
+    ``before_save(n)`` and ``after_save(n)`` are called around the save after n iterations.
     """
 
     folder: Path
@@ -50,6 +50,7 @@ class Job:
     noise: float = 0.1
     own_generator: bool = True
     is_endless: bool = False
+    validates: bool = False
     has_resumed: bool = False  # said by the door
     before_save: Callable[[int], None] = field(default=lambda n: None)
     after_save: Callable[[int], None] = field(default=lambda n: None)
@@ -188,6 +189,11 @@ class StepToy(ToyModel):
         loss = self(data["inputs"], data["label"], mode="loss")["loss"]
         return {"loss": loss, "log_vars": {"loss": loss.detach()}, "num_samples": len(data["label"])}
 
+    def val_step(self, data: Any, optimizer: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """The same, and a draw from the global stream, as sampling models make."""
+        torch.rand(3)
+        return self.train_step(data)
+
 
 def mmcv1_runner(job: Job, name: str, engine: Any) -> Any:
     """A runner of MMCV 1.x with its hooks, its loader, and the list of losses that it fills."""
@@ -239,7 +245,11 @@ def _mmcv1(name: str) -> Callable[[Job], Outcome]:
         job.has_resumed = path is not None
         if path is not None:
             made.resume(path, map_location="cpu")
-        made.run([loader], [("train", 1)])
+        loaders, workflow = [loader], [("train", 1)]
+        if job.validates:
+            loaders.append(DataLoader(ToyDataset(8), BATCH, shuffle=True))
+            workflow = [("train", 1), ("val", 1)] if name == "EpochBasedRunner" else [("train", 3), ("val", 1)]
+        made.run(loaders, workflow)
         return outcome(losses, made.model, made.optimizer)
 
     return run
