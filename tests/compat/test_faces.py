@@ -227,18 +227,32 @@ def test_a_package_that_was_imported_before_gets_our_modules_and_its_own_back(tm
     )
 
 
-def test_a_stand_in_without_a_path_is_put_aside_and_comes_back():
+def test_what_is_no_package_is_put_aside_and_comes_back(tmp_path):
+    (tmp_path / "detectron2" / "utils").mkdir(parents=True)  # a mere folder of that name
     python(
+        folder=tmp_path,
         code="""
         import sys, types
-        stub = sys.modules["detectron2"] = types.ModuleType("detectron2")
         import trainwright.compat.detectron2 as face
+        face.install()
+        import detectron2.utils.events
+        assert detectron2 is face
+        face.uninstall()
+        import detectron2
+        folder = detectron2
+        assert folder.__file__ is None
+        face.install()
+        import detectron2.utils
+        assert detectron2 is face
+        face.uninstall()
+        assert sys.modules["detectron2"] is folder
+        stub = sys.modules["detectron2"] = types.ModuleType("detectron2")
         face.install()
         import detectron2.utils
         assert detectron2 is face
         face.uninstall()
         assert sys.modules["detectron2"] is stub and "detectron2.utils" not in sys.modules
-        """
+        """,
     )
 
 
@@ -293,7 +307,7 @@ def test_detectron2_alone_and_inside(tmp_path):
 
 def test_a_face_that_fails_while_it_is_put_on_leaves_nothing(monkeypatch):
     package = types.ModuleType("facade")
-    package.__path__ = []
+    package.__path__, package.__file__ = [], "facade/__init__.py"
     module = types.ModuleType("facade.there")
     monkeypatch.setitem(sys.modules, "facade", package)
     monkeypatch.setitem(sys.modules, "facade.there", module)

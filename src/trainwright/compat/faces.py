@@ -72,11 +72,13 @@ class Face:
             return
         self._modules = dict(self._loaded(self.spec.package))
         real = sys.modules.get(self.spec.package)
-        if real is not None and not hasattr(real, "__path__"):  # a stand-in, in which nothing could be imported
+        if real is not None and not (hasattr(real, "__path__") and getattr(real, "__file__", None)):
+            # A stand-in, in which nothing could be imported, or a mere folder of that name.
             for name in self._modules:
                 del sys.modules[name]
             real = None
-        is_there = real is not None or _found_without(self.spec.package, None) is not None
+        found = _found_without(self.spec.package, None)
+        is_there = real is not None or (found is not None and found.loader is not None)
         self._finder = _Finder(self.spec, is_there, self._complete)
         sys.meta_path.insert(0, self._finder)
         try:
