@@ -170,10 +170,16 @@ class SimpleTrainer(TrainerBase):
         else:
             self._write_metrics(loss_dict, data_time)
 
-    def _write_metrics(self, loss_dict: Losses, data_time: float, prefix: str = "", iter: int | None = None) -> None:
+    def _write_metrics(
+        self, loss_dict: Losses, data_time: float | None = None, prefix: str = "", iter: int | None = None
+    ) -> None:
         """Put losses, their sum as ``PREFIXtotal_loss`` and the time that data took into the event storage, where it is
-        time to. An override is called in every iteration; with ``async_write_metrics`` in a thread."""
+        time to. The time may be an item of the dict, as in detectron2's first releases. An override is called in every
+        iteration; with ``async_write_metrics`` in a thread."""
         at = self.iter if iter is None else iter
+        if data_time is None:
+            values: dict[str, Any] = dict(loss_dict)
+            data_time, loss_dict = float(values.pop("data_time", 0.0)), values
         if (at + 1) % self.gather_metric_period == 0:
             self.write_metrics(loss_dict, data_time, at, prefix)
 

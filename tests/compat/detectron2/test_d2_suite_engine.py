@@ -243,6 +243,61 @@ def test_a_step_of_ones_own(loop):
     assert next(counted, None) is None
 
 
+def test_a_step_that_writes_its_metrics_in_one_dict(loop):
+    """As the first releases of detectron2 had it, and as trainers derived from those still do."""
+
+    class Written(loop.SimpleTrainer):
+        def run_step(self):
+            losses = self.model(next(self._data_loader_iter))
+            total = sum(losses.values())
+            self._detect_anomaly(total, losses)
+            self._write_metrics({**losses, "data_time": 0.25})
+            self.optimizer.zero_grad()
+            total.backward()
+            self.optimizer.step()
+
+    model = Model()
+    trainer = Written(model, batches(), torch.optim.SGD(model.parameters(), 0.1))
+    before = model.linear.weight.detach().clone()
+    trainer.train(0, 2)
+    assert trainer.storage.latest()["data_time"] == (0.25, 1)
+    assert trainer.storage.history("total_loss").values()[0][1] == 0
+    assert not torch.equal(model.linear.weight, before)
+
+
+def test_a_trainer_that_has_its_steps_made_by_another(loop, hooks):
+    """As detectron2's own DefaultTrainer does."""
+
+    class Outer(loop.TrainerBase):
+        def __init__(self):
+            super().__init__()
+            self._trainer = simple(loop)
+
+        def run_step(self):
+            self._trainer.iter = self.iter
+            self._trainer.run_step()
+
+        def state_dict(self):
+            return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    seen = []
+    trainer = Outer()
+    trainer.register_hooks([hooks.CallbackHook(after_step=lambda t: seen.append(t.storage.latest()["total_loss"][1]))])
+    trainer.train(0, 3)
+    assert seen == [0, 1, 2]
+    assert trainer.state_dict()["_trainer"]["optimizer"]["param_groups"]
+
+
+def test_the_list_of_hooks_may_be_put_in_another_order(loop, hooks):
+    called = []
+    trainer = simple(loop)
+    trainer.register_hooks([hooks.CallbackHook(after_step=lambda t, at=n: called.append(at)) for n in range(3)])
+    trainer._hooks = [trainer._hooks[-1], *trainer._hooks[:-1]]
+    trainer._hooks.insert(-1, hooks.CallbackHook())
+    trainer.train(0, 1)
+    assert called == [2, 0, 1]
+
+
 # --- checkpoints
 
 
