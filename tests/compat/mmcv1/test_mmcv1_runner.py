@@ -462,3 +462,6 @@ def test_nothing_warns_in_a_plain_run():
         runner.run([loader()], [("train", 1)])
     assert any(isinstance(hook, Step) for hook in runner.hooks)
     assert runner.strategy.unwrapped_model is runner.model
+    assert runner.strategy is runner.strategy
+    runner.model = Net()
+    assert runner.strategy.unwrapped_model is runner.model

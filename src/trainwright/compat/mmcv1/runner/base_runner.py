@@ -8,7 +8,6 @@ import os
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -86,15 +85,20 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
         self._max_epochs = max_epochs
         self._max_iters = max_iters
         self.log_buffer = LogBuffer(self.ctx.metrics)
+        self._strategy: AdoptedStrategy | None = None
         self._plan: Plan = []
         self._turn: Turn | None = None
         self._resumption: exact.Resumption | None = None
         self._gathered: tuple[int, dict[int, Any]] | None = None
 
-    @cached_property
+    @property
     def strategy(self) -> AdoptedStrategy:
-        """The state of model and optimizer, as the rest of the package sees it."""
-        return AdoptedStrategy(self.model, self.optimizer, work_dir=self.work_dir, logger=self.logger)
+        """The state of the model and the optimizer of now, as the rest of the package sees it."""
+        made = self._strategy
+        if made is None or made.model is not self.model or made._given_optimizer is not self.optimizer:
+            made = AdoptedStrategy(self.model, self.optimizer, work_dir=self.work_dir, logger=self.logger)
+            self._strategy = made
+        return made
 
     @property
     def model_name(self) -> str:

@@ -104,7 +104,7 @@ class Resumption:
         return self.places[index] if index < len(self.places) else None
 
     def put_hooks(self, runner: Any) -> None:
-        """Give hooks their states, what they have added to the model (EMAHook) its values, and this rank its buffers."""
+        """Give hooks their states, what they have added to the model (EMAHook) its values, this rank its buffers."""
         own = unwrapped(runner.model).state_dict()
         for name, value in self._unclaimed.items():
             if name in own:
