@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.optim import AmpOptimWrapper, OptimWrapper
+from trainwright.strategies import SingleDeviceStrategy
 from trainwright.testing.host_reads import count_host_reads
 from trainwright.testing.ranks import run_ranks
 from trainwright.trainer import AMPTrainer, CallbackHook, EventStorage, HookBase, SimpleTrainer, get_event_storage
@@ -341,6 +343,12 @@ def test_what_is_neither_a_loss_nor_losses_is_refused() -> None:
         SimpleTrainer(model, batches(), sgd(model)).train(0, 1)
 
 
+def test_several_optimizers_are_refused() -> None:
+    model = Net()
+    with pytest.raises(ConfigError, match=r"SimpleTrainer has one optimizer, but got a, b: derive from TrainerBase"):
+        SimpleTrainer(model, batches(), {"a": sgd(model), "b": sgd(model)})
+
+
 # accumulation and precision -----------------------------------------------------------------------------------------
 
 
@@ -401,6 +409,21 @@ def test_amp_refuses_what_it_cannot_do() -> None:
         AMPTrainer(model, batches(), OptimWrapper(sgd(model)))
     wrapper = AmpOptimWrapper(optimizer=sgd(model), dtype="bfloat16", accumulative_counts=2)
     assert AMPTrainer(model, batches(), wrapper).optim_wrapper is wrapper
+
+
+def test_a_strategy_makes_a_scaler_like_the_given_one(tmp_path: Path) -> None:
+    model = Net()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    trainer = AMPTrainer(
+        *(model, batches(), sgd(model)),
+        grad_scaler=scaler,
+        precision=torch.float32,
+        strategy=SingleDeviceStrategy(work_dir=tmp_path),
+    )
+    trainer.train(0, 3)
+    assert trainer.grad_scaler is not scaler
+    assert trainer.grad_scaler.get_scale() == 16.0
+    assert same(model, by_hand(Net(), 3, batches()))
 
 
 # several ranks ------------------------------------------------------------------------------------------------------

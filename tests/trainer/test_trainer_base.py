@@ -205,6 +205,25 @@ def test_what_is_no_hook_is_refused_and_nothing_is_registered() -> None:
     assert trainer._hooks == []
 
 
+def test_a_method_that_looks_like_a_point_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    class Slip(HookBase):
+        extra_points = ("after_lunch",)
+
+        def after_iter(self) -> None:
+            raise AssertionError("never called")
+
+        def after_lunch(self) -> None:
+            raise AssertionError("somebody's own")
+
+    trainer = Counting()
+    with caplog.at_level(logging.WARNING, "trainwright.trainer"):
+        trainer.register_hooks([Slip()])
+    trainer.train(0, 1)
+    (record,) = caplog.records
+    assert "Slip.after_iter looks like a hook point" in record.getMessage()
+    assert "Did you mean" in record.getMessage()
+
+
 def test_a_trainer_without_a_step_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"TrainerBase has no run_step\(\), which is what happens"):
         TrainerBase().train(0, 1)

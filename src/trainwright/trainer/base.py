@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from trainwright import dist
+from trainwright.base.text import did_you_mean
 from trainwright.engine import Dialect, Event, HookTable, Phase, open_phase
 from trainwright.engine.loops.flat import run_flat
 from trainwright.state import Clock, Completing, RunContext, rng
@@ -110,6 +111,18 @@ class TrainerHooks(HookTable):
         self.calls[Event.ON_EXCEPTION] = (lambda host, phase, error: _log_failure(error),)
 
 
+def _say_strange_points(hook: HookBase) -> None:
+    """Warn of methods that look like points and are none: they may be somebody's own, or a slip."""
+    found = {name for cls in type(hook).__mro__ for name, member in vars(cls).items() if callable(member)}
+    known = {*_METHODS, *getattr(hook, "extra_points", ())}
+    for name in sorted(name for name in found - known if name.startswith(("before_", "after_"))):
+        logging.getLogger(__name__).warning(
+            "%s.%s looks like a hook point, and a trainer has none of that name: it is never called.%s If it is your "
+            "own, set extra_points = (%r,) on the class.",
+            *(type(hook).__name__, name, did_you_mean(name, known), name),
+        )
+
+
 def _through(name: str) -> Callable[..., None]:
     return lambda host, *values: getattr(host, name)()
 
@@ -188,6 +201,7 @@ class TrainerBase:
                     "from trainwright.trainer.HookBase, or put a function into a CallbackHook."
                 )
         for hook in found:
+            _say_strange_points(hook)
             hook.trainer = weakref.proxy(self)
             self._table.add(hook)
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, EvalModeError
-from trainwright.optim import AmpOptimWrapper, OptimWrapper
+from trainwright.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from trainwright.strategies import AdoptedStrategy, BaseStrategy
 from trainwright.strategies.adopt import wrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
@@ -69,6 +69,11 @@ class SimpleTrainer(TrainerBase):
             strategy.adopt(model, optimizer, **self._wrapper_settings(optimizer))
         self.model: nn.Module = self.strategy.model
         self.optim_wrapper: OptimWrapper = self.strategy.optim_wrapper
+        if isinstance(self.optim_wrapper, OptimWrapperDict):
+            raise ConfigError(
+                f"{type(self).__name__} has one optimizer, but got {', '.join(self.optim_wrapper)}: derive from "
+                "TrainerBase and write run_step(), which says when each of them is used."
+            )
         self._data_loader_iter_obj: Any = None
         self._in_step = False  # a batch was taken, and its iteration is not finished
         self._executor: ThreadPoolExecutor | None = None
@@ -293,6 +298,7 @@ class AMPTrainer(SimpleTrainer):
             raise ConfigError("AMPTrainer cannot train a DataParallel model: train in a process a device, with DDP.")
         self.precision = precision
         self.log_grad_scaler = log_grad_scaler
+        self._given_scaler = grad_scaler
         super().__init__(
             model,
             data_loader,
@@ -303,7 +309,7 @@ class AMPTrainer(SimpleTrainer):
             strategy=strategy,
             resume_data=resume_data,
         )
-        if grad_scaler is not None:
+        if grad_scaler is not None and strategy is None:
             self.grad_scaler = grad_scaler
 
     def _wrap(self, optimizer: Any) -> Any:
@@ -318,7 +324,10 @@ class AMPTrainer(SimpleTrainer):
                 f"AMPTrainer needs an AmpOptimWrapper, or a plain optimizer, but got {type(optimizer).__name__}: give "
                 "AmpOptimWrapper(optimizer=..., dtype=..., accumulative_counts=...)."
             )
-        return {"type": "AmpOptimWrapper", "dtype": self.precision}
+        settings = {"type": "AmpOptimWrapper", "dtype": self.precision}
+        if self._given_scaler is not None:  # a strategy makes one with its settings, which agrees between ranks
+            settings["loss_scale"] = _settings_of(self._given_scaler)
+        return settings
 
     @property
     def grad_scaler(self) -> torch.amp.GradScaler:
@@ -334,6 +343,14 @@ class AMPTrainer(SimpleTrainer):
             scale = self.optim_wrapper.loss_scale_tensor()
             get_event_storage().put_scalar("[metric]grad_scaler", 1.0 if scale is None else scale)
         super()._tell(overrides, losses, loss_dict, data_time)
+
+
+def _settings_of(scaler: torch.amp.GradScaler) -> dict[str, Any]:
+    if not scaler.is_enabled():
+        return {"enabled": False}
+    names = ("growth_factor", "backoff_factor", "growth_interval")
+    state = scaler.state_dict()
+    return {"enabled": True, "init_scale": state["scale"], **{name: state[name] for name in names}}
 
 
 def _sum(losses: Losses) -> torch.Tensor:
