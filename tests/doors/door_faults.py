@@ -51,7 +51,8 @@ class DoorWork:
             tree["meta"]["iter"] = tree["trainwright"]["progress"][1]
             # In the first save after a resume these are older: a checkpoint is named in the one after it, and what
             # waits for a line of the log is begun anew between epochs.
-            tree["meta"].get("hook_msgs", {}).pop("last_ckpt", None)
+            messages = tree["meta"].pop("hook_msgs", {})
+            tree["messages"] = {name: value for name, value in messages.items() if name != "last_ckpt"}
             tree["trainwright"].pop("log_buffer", None)
         return tree
 
