@@ -104,3 +104,62 @@ def test_help_and_what_is_wrong_with_a_command(tmp_path):
         (("mmcv1", "--", "x.py"), f"{sys.executable}: can't open file '{tmp_path}/x.py': no such file"),
     ):
         assert command(*arguments, folder=tmp_path, status=2)[1].startswith(text)
+
+
+TRAINING = """
+    import sys
+    from functools import partial
+
+    import torch
+    from mmcv.parallel import DataContainer, MMDistributedDataParallel, collate
+    from mmcv.runner import build_optimizer, build_runner, get_dist_info, init_dist
+    from mmcv.utils import get_logger
+    from torch import nn
+    from torch.utils.data import DataLoader, DistributedSampler
+
+
+    class Numbers(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            x = DataContainer(torch.full((2,), float(index)), stack=True, pad_dims=None)
+            return {"x": x, "meta": DataContainer({"index": index}, cpu_only=True)}
+
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc = nn.Linear(2, 1)
+
+        def train_step(self, data, optimizer):
+            loss = self.fc(data["x"]).square().mean()
+            return {"loss": loss, "log_vars": {"loss": loss.item()}, "num_samples": len(data["meta"])}
+
+
+    if __name__ == "__main__":
+        init_dist("pytorch")
+        model, data = MMDistributedDataParallel(Net()), Numbers()
+        loader = DataLoader(
+            data, 2, sampler=DistributedSampler(data), num_workers=1, multiprocessing_context="spawn",
+            collate_fn=partial(collate, samples_per_gpu=2),
+        )
+        settings = dict(model=model, optimizer=build_optimizer(model, dict(type="SGD", lr=0.01)), work_dir=sys.argv[1])
+        runner = build_runner(dict(type="EpochBasedRunner", max_epochs=2), {**settings, "logger": get_logger("train")})
+        runner.register_training_hooks(dict(policy="step", step=[1]), dict(grad_clip=None), dict(interval=1))
+        runner.run([loader], [("train", 1)])
+        sys.stdout.write(f"{get_dist_info()} {runner.iter} {model.module.fc.weight.tolist()}\\n")
+"""
+
+
+@pytest.mark.conformance
+def test_ranks_of_torchrun_train_with_spawned_workers(tmp_path):
+    write_package(tmp_path, {"train.py": TRAINING})
+    started = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "trainwright.compat")
+    out, _ = python(*started, "mmcv1", "--", "train.py", "runs", folder=tmp_path, PYTHONWARNINGS="ignore")
+    first, second = sorted(out.splitlines())
+    assert first.startswith("(0, 2) 4 ")
+    assert second.startswith("(1, 2) 4 ")
+    assert first[9:] == second[9:], "the weights are those of all ranks"
+    assert {path.name for path in (tmp_path / "runs").glob("*.pth")} == {"epoch_1.pth", "epoch_2.pth", "latest.pth"}
