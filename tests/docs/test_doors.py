@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from trainwright.trainer import SimpleTrainer
+from trainwright import BaseModel, Runner
+from trainwright.compat.mmcv1 import load_checkpoint
+from trainwright.trainer import Checkpointer, SimpleTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
@@ -59,10 +62,12 @@ def run(folder, program):
         return runpy.run_path(str(folder / program))
 
 
+def path_of(folder, program):
+    return folder / "work_dirs" / program.removesuffix(".py") / DOORS[program][0]
+
+
 def weights_of(folder, program):
-    name, key = DOORS[program]
-    saved = torch.load(folder / "work_dirs" / program.removesuffix(".py") / name)
-    return saved[key]
+    return torch.load(path_of(folder, program))[DOORS[program][1]]
 
 
 def test_the_page_has_a_program_for_each_door():
@@ -78,6 +83,31 @@ def test_the_three_end_with_the_same_weights(folder):
     for other in others:
         assert list(other) == list(first)
         assert all(torch.equal(value, first[name]) for name, value in other.items())
+    for program in DOORS:
+        for load in (into_a_runner, into_a_trainer, *([load_checkpoint] if program != "with_trainer.py" else [])):
+            model = Empty(first)
+            load(model, str(path_of(folder, program)))
+            assert all(torch.equal(value, first[name]) for name, value in model.state_dict().items()), load
+
+
+class Empty(BaseModel):
+    """A model with weights of the shapes that are given, all zero."""
+
+    def __init__(self, shapes):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 2))
+        self.load_state_dict({name: torch.zeros_like(value) for name, value in shapes.items()})
+
+    def forward(self, *args, **kwargs):
+        """It is never called."""
+
+
+def into_a_runner(model, path):
+    Runner(model=model, work_dir="loading", load_from=path, log_level="ERROR").load_or_resume()
+
+
+def into_a_trainer(model, path):
+    Checkpointer(model).load(path, checkpointables=[])
 
 
 @pytest.mark.parametrize("program", DOORS)
