@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from trainwright.base.errors import DataError, MissingExtraError
 
@@ -57,6 +58,8 @@ def test_yaml_has_tuples_and_makes_no_objects(mmcv, is_peer, tmp_path):
     path = tmp_path / "data.yaml"
     mmcv.dump({"a": (1, 2)}, path)
     assert mmcv.load(path) == {"a": (1, 2)}
+    assert mmcv.load(io.BytesIO(b"[1, 2]"), file_format="yaml") == [1, 2]
+    assert mmcv.load(io.StringIO("[1, x]"), file_format="yml", Loader=yaml.BaseLoader) == ["1", "x"]
     if is_peer:
         return
     path.write_text("!!python/object/apply:os.getcwd []\n")

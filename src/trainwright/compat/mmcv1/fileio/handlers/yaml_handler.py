@@ -1,4 +1,4 @@
-"""YAML. What is read is data: no tag of a file makes an object."""
+"""YAML. What is read is data, tuples included: no tag of a file makes an object."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from typing import Any
 import yaml
 
 from trainwright.compat.mmcv1.fileio.handlers.base import BaseFileHandler
+from trainwright.config.yaml_tags import read
 
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CDumper", yaml.Dumper)
 
 
-class _Loader(_SafeLoader):  # type: ignore[misc]
-    """With tuples, which the dumper writes under a tag of PyYAML's."""
-
-
-def _tuple(loader: Any, node: Any) -> tuple[Any, ...]:
-    return tuple(loader.construct_sequence(node, deep=True))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
-
-
 class YamlHandler(BaseFileHandler):
+    """`Loader=` and `Dumper=` take classes of PyYAML in place of these."""
+
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        loader = kwargs.get("Loader", _Loader)(file)
+        if "Loader" not in kwargs:
+            text = file.read()
+            return read(text if isinstance(text, str) else text.decode("utf-8"))
+        loader = kwargs["Loader"](file)
         try:
             return loader.get_single_data()
         finally:
