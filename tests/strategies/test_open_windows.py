@@ -114,7 +114,7 @@ def with_losses_left_out(folder: Path, batch_size: int, strategy: dict[str, Any]
         randomness={"seed": 1},
         **({"strategy": strategy} if strategy else {}),
     )
-    return runner.strategy.model_state_dict(), runner.strategy._held_gradients()
+    return runner.strategy.model_state_dict(), runner.strategy.held_gradients()
 
 
 @pytest.mark.parametrize("name", ["DDP", "FSDP"])

@@ -313,13 +313,13 @@ class DeepSpeedStrategy(RanksStrategy):
         if base is not None:
             self.optim_wrapper.base_param_settings = dict(base)
 
-    def _held_gradients(self) -> dict[str, torch.Tensor]:
+    def held_gradients(self) -> dict[str, torch.Tensor]:
         """Those of an open accumulation window; from ZeRO stage 1 on they lie in buffers of the engine, and none is
         saved: a resume begins the window anew, and says so."""
-        return {} if self.stage else super()._held_gradients()
+        return {} if self.stage else super().held_gradients()
 
-    def _drop_gradients(self) -> None:
-        super()._drop_gradients()
+    def drop_gradients(self) -> None:
+        super().drop_gradients()
         if self._state is not None and self.optim_wrapper.holds_in_engine:  # type: ignore[attr-defined]
             raise ConfigError(
                 "the state of another time cannot be put in place inside an accumulation window from ZeRO stage 1 on: "

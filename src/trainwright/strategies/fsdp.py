@@ -281,21 +281,21 @@ class FSDPStrategy(ShardedState, RanksStrategy):
         own = [param.grad for param in self._apart if param.grad is not None]
         return [*fsdp_gradients.tensors(self._sharded), *own]
 
-    def _held_gradients(self) -> dict[str, torch.Tensor]:
+    def held_gradients(self) -> dict[str, torch.Tensor]:
         apart = set(self._apart)
         named = [(name, p.grad) for name, p in self.model.named_parameters() if p in apart]
         own = {name: gradient.cpu() for name, gradient in named if gradient is not None}
         return {**fsdp_gradients.held(self.model, self._sharded), **own}
 
-    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+    def put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
         fsdp_gradients.put(self.model, self._sharded, gradients)
         apart = set(self._apart)
         for name, param in self.model.named_parameters():
             if param in apart and name in gradients:
                 param.grad = gradients[name].to(param.device)
 
-    def _drop_gradients(self) -> None:
-        super()._drop_gradients()
+    def drop_gradients(self) -> None:
+        super().drop_gradients()
         fsdp_gradients.drop(self._sharded)
 
     def exchange_gradients(self, params: list[nn.Parameter]) -> None:

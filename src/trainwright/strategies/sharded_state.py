@@ -46,11 +46,11 @@ class ShardedState(StrategyState):
             return read_own_parts(filename)
         return super()._tree_to_load(filename, map_location, trusted)
 
-    def _held_gradients(self) -> dict[str, torch.Tensor]:
+    def held_gradients(self) -> dict[str, torch.Tensor]:
         named = self.model.named_parameters()
         return {name: dist.whole(param.grad.detach()).cpu() for name, param in named if param.grad is not None}
 
-    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+    def put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
         for name, param in self.model.named_parameters():
             if name in gradients:
                 param.grad = dist.laid_out_as(gradients[name].to(param.device), param)

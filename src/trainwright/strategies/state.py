@@ -171,7 +171,7 @@ class StrategyState:
         )
         if resume_optimizer and hasattr(self, "optim_wrapper") and self._holds(checkpoint, "optimizer", filename):
             self.load_optim_state_dict(checkpoint["optimizer"])
-            self._drop_gradients()
+            self.drop_gradients()
             self._hold_gradients(checkpoint)
         self._take_own_buffers(checkpoint)
         scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
@@ -187,7 +187,7 @@ class StrategyState:
 
     def put_state(self, tree: dict[str, Any]) -> None:
         """Put in place what ``state_tree`` gave, while training runs: gradients held now are dropped."""
-        self._drop_gradients()
+        self.drop_gradients()
         self.load_model_state_dict(tree, strict=True, revise_keys=())
         self.load_optim_state_dict(tree["optimizer"])
         self._hold_gradients(tree)
@@ -241,8 +241,8 @@ class StrategyState:
         apart: dict[str, Any] = {}
         if save_optimizer and hasattr(self, "optim_wrapper"):
             tree["optimizer"] = self.optim_state_dict()
-            if self._is_window_open():
-                (tree if self.world_size == 1 else apart)["gradients"] = self._held_gradients()
+            if self.window_is_open():
+                (tree if self.world_size == 1 else apart)["gradients"] = self.held_gradients()
             if isinstance(self.optim_wrapper, OptimWrapperDict):  # one alone counts iterations, which the clock does
                 tree["accumulation"] = self.optim_wrapper.accumulation_state()
         if self.world_size > 1:
@@ -254,19 +254,21 @@ class StrategyState:
             tree["param_schedulers"] = self.scheduler_state_dict()
         return tree
 
-    def _is_window_open(self) -> bool:
+    def window_is_open(self) -> bool:
+        """Whether gradients of an accumulation window wait for more losses."""
         return any(getattr(w, "inner_count", 0) and not w.should_update() for w in self._wrappers())
 
-    def _held_gradients(self) -> dict[str, torch.Tensor]:
+    def held_gradients(self) -> dict[str, torch.Tensor]:
         """Gradients that this process holds, by parameter: those of an accumulation window that is not full yet."""
         named = self.unwrapped_model.named_parameters()
         return {name: dist.whole(parameter.grad).cpu() for name, parameter in named if parameter.grad is not None}
 
-    def _drop_gradients(self) -> None:
+    def drop_gradients(self) -> None:
+        """Have this process hold no gradients."""
         for parameter in self.unwrapped_model.parameters():
             parameter.grad = None
 
-    def _put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
+    def put_gradients(self, gradients: dict[str, torch.Tensor]) -> None:
         """Have this process hold these gradients, which are its own to change."""
         for name, parameter in self.unwrapped_model.named_parameters():
             if name in gradients:
@@ -294,7 +296,7 @@ class StrategyState:
                 for name in (names.get(param) for param in params):
                     if name in own:
                         own[name].mul_(ratio)
-            self._put_gradients(own)
+            self.put_gradients(own)
         if "accumulation" in checkpoint and (several or self._prepared):
             wrapper.load_accumulation_state(checkpoint["accumulation"])
 

@@ -240,8 +240,8 @@ class SimpleTrainer(TrainerBase):
         feed = self._data_loader_iter
         if isinstance(feed, EndlessBatches):
             state["loader"] = feed.state_dict(gives_back=self._in_step)
-        if self.strategy._is_window_open():
-            state["gradients"] = self.strategy._held_gradients()
+        if self.strategy.window_is_open():
+            state["gradients"] = self.strategy.held_gradients()
         if together and (buffers := own_buffers(self.strategy.unwrapped_model)):
             state["buffers"] = buffers
         return state
@@ -264,9 +264,9 @@ class SimpleTrainer(TrainerBase):
     def _take_up(self, own: dict[str, Any]) -> None:
         super()._take_up(own)
         strategy = self.strategy
-        strategy._drop_gradients()
+        strategy.drop_gradients()
         if "gradients" in own:
-            strategy._put_gradients({name: gradient.clone() for name, gradient in own["gradients"].items()})
+            strategy.put_gradients({name: gradient.clone() for name, gradient in own["gradients"].items()})
         put_buffers(strategy.unwrapped_model, own.get("buffers", {}))
         self.optim_wrapper.initialize_count_status(strategy.unwrapped_model, self.start_iter, self.max_iter)
         self._overrides = None

@@ -56,7 +56,7 @@ def run_state(runner: Any) -> dict[str, Any]:
     if hasattr(runner.log_buffer, "state_dict"):
         state["log_buffer"] = runner.log_buffer.state_dict()
     if any(getattr(hook, "window_is_open", False) for hook in runner.hooks):
-        state["gradients"] = runner.strategy._held_gradients()
+        state["gradients"] = runner.strategy.held_gradients()
     return state
 
 
@@ -120,7 +120,7 @@ class Resumption:
         if not self.is_between_epochs and "log_buffer" in self.saved and hasattr(runner.log_buffer, "load_state_dict"):
             runner.log_buffer.load_state_dict(self.saved["log_buffer"])
         if "gradients" in self.saved:
-            runner.strategy._put_gradients(dict(self.saved["gradients"]))
+            runner.strategy.put_gradients(dict(self.saved["gradients"]))
         if self._own is not None:
             rng.restore(self._own["rng"])
 
