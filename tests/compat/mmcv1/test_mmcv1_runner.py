@@ -151,7 +151,7 @@ def test_hooks_and_their_list_are_changed_by_hand(kind):
     assert runner.hooks[-1] is late
 
 
-def test_a_hook_that_comes_in_the_middle_is_called_from_the_next_stage_on():
+def test_a_hook_that_comes_in_the_middle_is_called_at_that_stage():
     notes = Notes()
 
     class Brings(Hook):
@@ -160,7 +160,7 @@ def test_a_hook_that_comes_in_the_middle_is_called_from_the_next_stage_on():
                 runner.register_hook(notes)
 
     made(EpochBasedRunner, Brings(), max_epochs=1).run([loader()], [("train", 1)])
-    assert stages_of(notes)[0] == "after_train_iter"
+    assert stages_of(notes)[:2] == ["before_train_iter", "after_train_iter"]
 
 
 @BOTH
@@ -175,17 +175,18 @@ def test_a_shorter_run_is_asked_for_by_a_hook(kind):
     assert (runner.iter, runner.max_iters) == ((6, 4) if kind is EpochBasedRunner else (4, 4))
 
 
-def test_a_stop_that_was_asked_for_ends_an_epoch_inside():
+@BOTH
+def test_a_stop_that_was_asked_for_ends_a_run_after_the_iteration(kind):
     class Stops(Hook):
         def after_train_iter(self, runner):
-            runner.ctx.stop.request("enough", StopAt.ITERATION)
-            runner._max_epochs = 0
+            if runner.iter == 1:
+                runner.ctx.stop.request("enough", StopAt.ITERATION)
 
     notes = Notes()
-    runner = made(EpochBasedRunner, notes, Stops(), max_epochs=3)
-    runner.run([loader()], [("train", 1)])
-    assert runner.iter == 1
-    assert "after_train_epoch" not in stages_of(notes)
+    runner = made(kind, notes, Stops(), **length(kind, 9))
+    runner.run([loader(), loader()], [("train", 3), ("val", 1)])
+    assert runner.iter == 2
+    assert stages_of(notes)[-2:] == ["after_train_iter", "after_run"]
 
 
 def test_counters_set_by_a_hook_are_those_of_the_run():

@@ -376,3 +376,17 @@ class OwnIterRun(IterBasedRunner):
 
 def test_an_order_of_ones_own_has_hooks_and_streams_as_they_were(tmp_path):
     check(OwnIterRun, tmp_path, [("train", 1)], [lambda: [torch.ones(2, 3)] * 9], max_iters=4)
+
+
+@pytest.mark.parametrize("kind", [EpochBasedRunner, IterBasedRunner])
+def test_a_run_that_has_ended_is_made_longer(tmp_path, kind):
+    name, first, whole = ("max_epochs", 2, 4) if kind is EpochBasedRunner else ("max_iters", 4, 8)
+    whole = made(kind, **{name: whole})
+    whole.run([loader(seed=3)], [("train", 1)])
+    short = made(kind, **{name: first})
+    short.run([loader(seed=3)], [("train", 1)])
+    short.save_checkpoint(str(tmp_path))
+    rest = made(kind, seed=9, **{name: 2 * first})
+    rest.resume(str(tmp_path / "latest.pth"))
+    rest.run([loader(seed=3)], [("train", 1)])
+    assert short.model.steps + rest.model.steps == whole.model.steps

@@ -42,15 +42,11 @@ class EpochBasedRunner(BaseRunner):
         self.mode = "train"
         self.data_loader = data_loader
         self._max_iters = self._max_epochs * len(self.data_loader)
-        is_alone = self._turn is None  # no run() of ours is under way
-        if is_alone:
+        if not self._is_under_way:
             self._start([data_loader], [("train", 1)])
         if self._resumption is None or not self._resumption.is_inside_epoch:
             self.ctx.clock.inner_iter = 0
-        try:
-            self._run_epoch(Phase.TRAIN, partial(self.run_iter, train_mode=True, **kwargs))
-        finally:
-            self._turn = None if is_alone else self._turn
+        self._run_epoch(Phase.TRAIN, partial(self.run_iter, train_mode=True, **kwargs))
 
     @torch.no_grad()
     def val(self, data_loader: Any, **kwargs: Any) -> None:
@@ -114,10 +110,14 @@ class EpochBasedRunner(BaseRunner):
         def run_share(index: int, n: int) -> None:
             mode = workflow[index][0]
             run_one = partial(self._unit_method(mode), data_loaders[index], **kwargs)
-            run_units(n, turn, lambda: mode != "train" or self.epoch < self._max_epochs, run_one)
+            run_units(n, turn, lambda: not stop.requested and (mode != "train" or not is_over()), run_one)
 
-        run_rounds(workflow, turn, lambda: self.epoch >= self._max_epochs, run_share)
-        self._turn = None
+        def is_over() -> bool:
+            return stop.requested or self.epoch >= self._max_epochs
+
+        stop = self.ctx.stop
+        with self._under_way():
+            run_rounds(workflow, turn, is_over, run_share)
         self.call_hook("after_run")
 
     def _start(self, data_loaders: list[Any], workflow: list[tuple[str, int]]) -> Turn:

@@ -105,12 +105,12 @@ class IterBasedRunner(BaseRunner):
 
     def _run_span(self, phase: Phase, loader: Any, n: int, kwargs: Any, goes_on: Callable[[], bool]) -> None:
         """Up to ``n`` iterations."""
-        if self._turn is None:  # no run() of ours is under way
+        if not self._is_under_way:
             self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
             if self._resumption is not None:
                 self._resumption.put_hooks(self)
                 self._settle()
-        ctx, turn = self.ctx, self._turn
+        ctx, turn = self.ctx, self._turn if self._is_under_way else None
         step = partial(self._train_step if phase.trains else self._val_step, **kwargs)
 
         def iterate(_: int, batch: Any) -> None:
@@ -157,13 +157,13 @@ class IterBasedRunner(BaseRunner):
         self._iter_loaders = tuple(IterLoader(x, self._place_of(i)) for i, x in enumerate(data_loaders))
         self.call_hook("before_epoch")
         self._settle()
-        run_rounds(
-            workflow,
-            turn,
-            lambda: self.iter >= self._max_iters,
-            lambda index, n: self._run_share(workflow[index][0], self._iter_loaders[index], n, kwargs),
-        )
-        self._turn = None
+        with self._under_way():
+            run_rounds(
+                workflow,
+                turn,
+                lambda: self.ctx.stop.requested or self.iter >= self._max_iters,
+                lambda index, n: self._run_share(workflow[index][0], self._iter_loaders[index], n, kwargs),
+            )
         self.call_hook("after_epoch")
         self.call_hook("after_run")
         for loader in self._iter_loaders:
@@ -172,7 +172,7 @@ class IterBasedRunner(BaseRunner):
     def _run_share(self, mode: Any, loader: IterLoader, n: int, kwargs: Any) -> None:
         if not isinstance(mode, str) or not hasattr(self, mode):
             raise ValueError(f'runner has no method named "{mode}" to run a workflow')
-        turn = self._turn
+        turn, stop = self._turn, self.ctx.stop
         assert turn is not None
         self._inner_iter = turn.done
         self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
@@ -180,7 +180,7 @@ class IterBasedRunner(BaseRunner):
         phase = PLAIN.get(getattr(method, "__func__", None))
 
         def goes_on() -> bool:
-            return mode != "train" or self._iter < self._max_iters
+            return not stop.requested and (mode != "train" or self._iter < self._max_iters)
 
         if phase is not None and phase.label == mode:
             with nullcontext() if phase.trains else torch.no_grad():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from torch.optim import Optimizer
@@ -38,6 +39,7 @@ class ResumingMixin:
     _plan: Plan
     _turn: Turn | None
     _resumption: exact.Resumption | None
+    _is_under_way = False  # a run() of ours, and no other that a user has written
     _rank: int
     _world_size: int
     _swept: frozenset[str] = frozenset()  # folders
@@ -128,6 +130,14 @@ class ResumingMixin:
         if going_on is not None:
             going_on.put_hooks(self)
         return self._turn
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._is_under_way = True
+        try:
+            yield
+        finally:
+            self._is_under_way = False
 
     def _settle(self) -> None:
         """The rest of what was resumed, right before it is needed."""

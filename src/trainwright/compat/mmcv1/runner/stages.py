@@ -36,6 +36,8 @@ class StageTable(HookTable):
     def __init__(self, runner: Any, plain_call_hook: Callable[..., Any]) -> None:
         super().__init__(runner, MMCV)
         self._plain_call_hook = plain_call_hook
+        # Lists that stay the same ones: a hook that another one registers is called at that stage already.
+        self._lists: dict[Event, list[Callable[..., Any]]] = {event: [] for event in MMCV.points}
 
     def _check_names(self, hook: Any) -> None:
         pass
@@ -43,8 +45,10 @@ class StageTable(HookTable):
     def rebuild(self) -> None:
         """Make the tables anew, as before each epoch: users change hooks, and their list, by hand."""
         super().rebuild()
-        if getattr(self.host.call_hook, "__func__", None) is not self._plain_call_hook:
-            self.calls.update({event: (_by_name(name),) for event, name in MMCV.points.items()})
+        is_plain = getattr(self.host.call_hook, "__func__", None) is self._plain_call_hook
+        for event, name in MMCV.points.items():
+            self._lists[event][:] = self.calls[event] if is_plain else (_by_name(name),)
+        self.calls.update(self._lists)  # type: ignore[arg-type]
 
 
 def _by_name(name: str) -> Callable[..., Any]:
