@@ -1,9 +1,9 @@
-"""The runs of MMCV 1.x's runners whose transcripts are kept: each gets an engine and a folder, and returns its run."""
+"""Runs of MMCV 1.x's runners whose transcripts are kept: each gets an engine and a folder, and returns its run."""
 
 import warnings
 
 import torch
-from mmcv1_transcripts import FILES, PLAIN, Line, Run, recorder
+from mmcv1_transcripts import FILES, PLAIN, Line, Run, Transcript, recorder
 from torch import nn
 
 EPOCHS, ITERS = "EpochBasedRunner", "IterBasedRunner"
@@ -15,27 +15,6 @@ def scenario(func):
     """Keep the run under its name."""
     SCENARIOS[func.__name__] = func
     return func
-
-
-def raising(at, when, error=ArithmeticError):
-    """A hook that raises at an event, when ``when(runner)`` holds."""
-
-    def then(name, runner):
-        if name == at and when(runner):
-            raise error("the hook fails")
-
-    return then
-
-
-def setting(at, when, **values):
-    """A hook that sets attributes of the runner at an event."""
-
-    def then(name, runner):
-        if name == at and when(runner):
-            for key, value in values.items():
-                setattr(runner, key, value)
-
-    return then
 
 
 # plain runs -----------------------------------------------------------------------------------------------------------
@@ -243,185 +222,89 @@ def iterations_around_train(engine, folder):
     return Run(engine, with_iterations_around, max_iters=3)(CYCLE)
 
 
-# errors ---------------------------------------------------------------------------------------------------------------
-EVENTS_THAT_RAISE = {
-    "before_run": lambda runner: True,
-    "before_train_epoch": lambda runner: runner.epoch == 1,
-    "before_train_iter": lambda runner: runner.iter == 1,
-    "after_train_iter": lambda runner: runner.iter == 1,
-    "after_train_epoch": lambda runner: runner.epoch == 0,
-    "before_val_iter": lambda runner: True,
-    "after_val_iter": lambda runner: runner.inner_iter == 1,
-    "after_val_epoch": lambda runner: True,
-    "after_run": lambda runner: True,
-}
-
-
+# hooks that change while they are used --------------------------------------------------------------------------------
 @scenario
-def hook_raises(engine, folder):
-    """At each event; what is called afterwards, and how the runner is left."""
-    transcript = None
-    for event, when in EVENTS_THAT_RAISE.items():
-        run = Run(engine, then=raising(event, when), transcript=transcript)
-        transcript = run.transcript
-        transcript.say(f"a hook raises in {event}")
-        run((("train", 1), ("val", 1)))
+def hook_registered_by_a_hook(engine, folder):
+    """It takes part from the next event on."""
+    transcript = Transcript()
+    for by, event in ((EPOCHS, "before_run"), (EPOCHS, "before_train_epoch"), (ITERS, "after_train_iter")):
+        added = []
+
+        def then(name, runner, event=event, added=added):
+            if name == event and not added:
+                added.append(recorder(engine, transcript, "new"))
+                runner.register_hook(added[0], "VERY_HIGH")
+
+        length = {"max_epochs": 1} if by == EPOCHS else {"max_iters": 3}
+        run = Run(engine, by, then=then, transcript=transcript, **length)()
     return run
 
 
 @scenario
-def iterations_hook_raises(engine, folder):
-    transcript = None
-    for event in (
-        "before_run",
-        "before_train_iter",
-        "after_train_iter",
-        "before_val_iter",
-        "after_val_iter",
-        "after_run",
-    ):
-        run = Run(engine, ITERS, then=raising(event, lambda runner: runner.iter >= 1), transcript=transcript)
-        transcript = run.transcript
-        transcript.say(f"a hook raises in {event}")
-        run(CYCLE)
-    return run
-
-
-@scenario
-def hook_raises_stop_iteration(engine, folder):
-    """It is no end of the loader."""
-    run = Run(engine, then=raising("before_train_iter", lambda runner: runner.iter == 1, StopIteration))()
-    again = Run(
-        engine,
-        ITERS,
-        then=raising("before_train_iter", lambda runner: runner.iter == 1, StopIteration),
-        transcript=run.transcript,
-    )
-    return again()
-
-
-@scenario
-def hook_raises_keyboard_interrupt(engine, folder):
-    run = Run(engine, then=raising("after_train_iter", lambda runner: runner.iter == 1, KeyboardInterrupt))()
-    again = Run(
-        engine,
-        ITERS,
-        then=raising("after_train_iter", lambda runner: runner.iter == 1, KeyboardInterrupt),
-        transcript=run.transcript,
-    )
-    return again()
-
-
-@scenario
-def step_raises(engine, folder):
-    transcript = None
-    for by in (EPOCHS, ITERS):
-        for mode in ("train", "val"):
-            run = Run(engine, by, transcript=transcript)
-            transcript = run.transcript
-            run.model.fail_in = {mode: 1}
-            run((("train", 1), ("val", 1)))
-    return run
-
-
-@scenario
-def run_again_after_an_error(engine, folder):
-    """The epoch is begun again; the iterations are counted on."""
-    failing = {"now": True}
-    run = Run(engine, then=raising("after_train_iter", lambda runner: runner.iter == 4 and failing["now"]))()
-    failing["now"] = False
+def hook_changed_between_runs(engine, folder):
+    """A method that is put on a hook, one that is taken off, and a hook that is taken out of the list."""
+    run = Run(engine, ITERS, max_iters=1)
+    first = next(hook for hook in run.runner.hooks if type(hook).__name__ == "Recorder")
+    first.before_train_iter = lambda runner: run.transcript.say("in its place")
+    run()
+    del first.before_train_iter
+    run.runner._max_iters = 2
+    run()
+    run.runner._hooks.remove(first)
+    run.runner._max_iters = 3
     return run()
 
 
+def with_own_call_hook(engine):
+    def call_hook(self, fn_name):
+        if "epoch" in fn_name:
+            self.model.tell(f"call_hook({fn_name})")
+        super(cls, self).call_hook(fn_name)
+
+    cls = type("OwnEpochBasedRunner", (engine.EpochBasedRunner,), {"call_hook": call_hook})
+    return cls
+
+
 @scenario
-def iterations_run_again_after_an_error(engine, folder):
-    failing = {"now": True}
-    run = Run(engine, ITERS, then=raising("after_train_iter", lambda runner: runner.iter == 3 and failing["now"]))()
-    failing["now"] = False
+def overridden_call_hook(engine, folder):
+    return Run(engine, with_own_call_hook, max_epochs=1)((("train", 1), ("val", 1)))
+
+
+@scenario
+def outputs_put_by_a_hook(engine, folder):
+    """What hooks put on the runner is seen by those behind them."""
+
+    def then(name, runner):
+        if name == "before_train_iter":
+            runner.data_batch = runner.data_batch * 10
+        if name == "after_train_iter":
+            runner.log_buffer.update({"mine": 0.5}, 2)
+            if runner.inner_iter == 2:
+                runner.log_buffer.average(2)
+        if name == "before_val_epoch":
+            runner.log_buffer.clear()
+
+    return Run(engine, then=then)((("train", 1), ("val", 1)))
+
+
+@scenario
+def wrapped_model(engine, folder):
+    """Steps are those of the model, whatever else the wrapper has."""
+
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def train_step(self, *args, **kwargs):
+            self.module.tell("by the wrapper")
+            return self.module.train_step(*args, **kwargs)
+
+    inner = Line()
+    run = Run(engine, model=Wrapper(inner), max_epochs=1)
+    inner.tell = run.transcript.say
+    run.transcript.say("name", model=run.runner.model_name)
     return run()
-
-
-@scenario
-def run_again_when_done(engine, folder):
-    run = Run(engine, max_epochs=1)()()
-    return Run(engine, ITERS, max_iters=2, transcript=run.transcript)()()
-
-
-@scenario
-def bad_workflows(engine, folder):
-    run = Run(engine)([("test", 1)])
-    Run(engine, transcript=run.transcript)([(1, 1)])
-    Run(engine, ITERS, transcript=run.transcript)([("test", 1)])
-    Run(engine, ITERS, transcript=run.transcript)([(1, 1)])
-    return Run(engine, transcript=run.transcript)([["train", 1]])
-
-
-class NoDict(nn.Module):
-    """Its steps return no dict."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor([1.0]))
-
-    def train_step(self, data, optimizer=None):
-        return [1]
-
-
-@scenario
-def outputs_are_no_dict(engine, folder):
-    run = Run(engine, model=NoDict())()
-    return Run(engine, ITERS, model=NoDict(), transcript=run.transcript)()
-
-
-# an early end ---------------------------------------------------------------------------------------------------------
-@scenario
-def fewer_epochs_from_a_hook(engine, folder):
-    """Set in the middle of an epoch: it is finished, and no other begun; the rest of the round is run."""
-    then = setting("after_train_iter", lambda runner: runner.iter == 4, _max_epochs=2)
-    return Run(engine, max_epochs=5, then=then)(CYCLE)
-
-
-@scenario
-def fewer_epochs_after_an_epoch(engine, folder):
-    then = setting("after_train_epoch", lambda runner: runner.epoch == 0, _max_epochs=1)
-    return Run(engine, max_epochs=5, then=then)((("train", 1), ("val", 1)))
-
-
-@scenario
-def fewer_epochs_from_a_validation(engine, folder):
-    then = setting("after_val_epoch", lambda runner: True, _max_epochs=2)
-    return Run(engine, max_epochs=5, then=then)(CYCLE)
-
-
-@scenario
-def more_epochs_from_a_hook(engine, folder):
-    then = setting("after_train_epoch", lambda runner: runner.epoch == 0, _max_epochs=2)
-    return Run(engine, max_epochs=1, then=then)()
-
-
-@scenario
-def fewer_iterations_are_no_end_of_epochs(engine, folder):
-    then = setting("after_train_iter", lambda runner: runner.iter == 1, _max_iters=2)
-    return Run(engine, then=then)()
-
-
-@scenario
-def fewer_iterations_from_a_hook(engine, folder):
-    then = setting("after_train_iter", lambda runner: runner.iter == 2, _max_iters=3)
-    return Run(engine, ITERS, max_iters=9, then=then)((("train", 5), ("val", 1)))
-
-
-@scenario
-def more_iterations_from_a_hook(engine, folder):
-    then = setting("after_train_iter", lambda runner: runner.iter == 1, _max_iters=4)
-    return Run(engine, ITERS, max_iters=2, then=then)((("train", 2), ("val", 1)))
-
-
-@scenario
-def counters_set_by_a_hook(engine, folder):
-    """Hooks may move the counters."""
-    then = setting("after_train_epoch", lambda runner: runner.epoch == 0, _epoch=2, _iter=9)
-    return Run(engine, max_epochs=4, then=then)()
 
 
 # taken up again -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import types
 import warnings
 from pathlib import Path
 
-from mmcv1_scenarios import SCENARIOS, write_files
+from mmcv1_scenarios import write_files
+from mmcv1_scenarios_ends import SCENARIOS
 from mmcv1_transcripts import FILES, FOLDER
 
 

@@ -1,7 +1,8 @@
 """What hooks of MMCV 1.x see of a run, call by call: as MMCV 1.7.2 was recorded to do it."""
 
 import pytest
-from mmcv1_scenarios import CYCLE, SCENARIOS, resumed
+from mmcv1_scenarios import CYCLE, resumed
+from mmcv1_scenarios_ends import SCENARIOS
 from mmcv1_transcripts import FOLDER, Run, seen
 
 from trainwright.compat.mmcv1 import runner as ours
