@@ -1,4 +1,4 @@
-"""More of these runs: those in which something is raised, and those that end early. They join the others in SCENARIOS."""
+"""More of these runs: those in which something is raised, and those that end early; they join the others."""
 
 import torch
 from mmcv1_scenarios import CYCLE, EPOCHS, ITERS, SCENARIOS, scenario
