@@ -22,10 +22,12 @@ def blocks():
 def test_ruff_has_nothing_to_say(tmp_path, command):
     """As if they lay among the examples, in one run for all."""
     for n, (page, text) in enumerate(blocks()):
-        place = tmp_path / ("configs" if text.startswith(("# small.py", "# wide.py")) else "examples")
+        place = tmp_path / (
+            "configs" if text.startswith(("# small.py", "# wide.py", "# old.py", "# new.py")) else "examples"
+        )
         place.mkdir(exist_ok=True)
         (place / f"{n}_{Path(page).stem}.py").write_text(text, encoding="utf-8")
-    assert len(list(tmp_path.glob("*/*.py"))) == 13
+    assert len(list(tmp_path.glob("*/*.py"))) == 15
     (tmp_path / "src").symlink_to(ROOT / "src")  # what is the package itself sorts its imports
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
     found = subprocess.run(

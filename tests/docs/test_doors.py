@@ -12,6 +12,8 @@ from torch import nn
 
 from trainwright import BaseModel, Runner
 from trainwright.compat.mmcv1 import load_checkpoint
+from trainwright.config import Config
+from trainwright.config.migration import migrate
 from trainwright.trainer import Checkpointer, SimpleTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +73,14 @@ def weights_of(folder, program):
 
 
 def test_the_page_has_a_program_for_each_door():
-    assert list(PROGRAMS) == ["circle.py", *DOORS]
+    assert list(PROGRAMS) == ["circle.py", *DOORS, "old.py", "new.py"]
+
+
+def test_the_old_settings_become_the_new_ones(folder):
+    old, new = (Config.fromfile(str(folder / name)).to_dict() for name in ("old.py", "new.py"))
+    migration = migrate(old)
+    assert migration.tree == new
+    assert [note.key for note in migration.notes] == ["default_scope"]
 
 
 def test_the_three_end_with_the_same_weights(folder):

@@ -151,7 +151,7 @@ def _convert_workflow(job: Job) -> None:
         job.note(
             "workflow",
             f"{short(workflow)} also computed losses on the validation data.",
-            "A validation loop computes metrics only; write a loop of your own for the losses.",
+            "A validation loop computes metrics; with val_cfg=dict(loss=True) the losses too.",
         )
 
 
