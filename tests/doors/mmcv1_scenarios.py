@@ -225,7 +225,7 @@ def iterations_around_train(engine, folder):
 # hooks that change while they are used --------------------------------------------------------------------------------
 @scenario
 def hook_registered_by_a_hook(engine, folder):
-    """It takes part from the next event on."""
+    """It takes part at once, where it comes later in the list."""
     transcript = Transcript()
     for by, event in ((EPOCHS, "before_run"), (EPOCHS, "before_train_epoch"), (ITERS, "after_train_iter")):
         added = []
@@ -233,7 +233,7 @@ def hook_registered_by_a_hook(engine, folder):
         def then(name, runner, event=event, added=added):
             if name == event and not added:
                 added.append(recorder(engine, transcript, "new"))
-                runner.register_hook(added[0], "VERY_HIGH")
+                runner.register_hook(added[0], "LOW")
 
         length = {"max_epochs": 1} if by == EPOCHS else {"max_iters": 3}
         run = Run(engine, by, then=then, transcript=transcript, **length)()
