@@ -242,7 +242,7 @@ def test_it_is_not_called_in_an_iteration():
     runner = EpochBasedRunner(Still(), optimizer=make_optimizer("sgd"), logger=logging.getLogger("still"), max_epochs=1)
     hook = StepLrUpdaterHook(step=[1])
     runner.register_lr_hook(hook)
-    assert runner.ctx.hooks.calls[Event.BEFORE_TRAIN_ITER] == ()
+    assert not runner.ctx.hooks.calls[Event.BEFORE_TRAIN_ITER]
     hook.warmup, hook.warmup_iters = "constant", 2  # the tables are made anew before each epoch
     runner.run([[None] * 3], [("train", 1)])
     assert len(runner.ctx.hooks.calls[Event.BEFORE_TRAIN_ITER]) == 1
