@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from itertools import accumulate
 from numbers import Number
 from typing import Any
@@ -12,9 +13,11 @@ from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.hooks import updater
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS
 from trainwright.compat.mmcv1.runner.hooks.updater import (
+    Cycles,
     UpdaterHook,
     Values,
     format_param,
+    initial_values,
     map_values,
     per_optimizer,
     set_each,
@@ -59,13 +62,12 @@ class LrUpdaterHook(UpdaterHook):
 
     def get_regular_lr(self, runner: Any) -> Any:
         """The regular learning rates of all groups, for a dict of optimizers by name."""
-        get_lr = self.get_lr
-        return map_values(self.base_lr, lambda rates: [get_lr(runner, lr) for lr in rates])
+        return map_values(self.base_lr, partial(self.get_lr, runner))
 
     def get_warmup_lr(self, cur_iters: int) -> Any:
         """The learning rates of a warm-up in iteration `cur_iters`."""
         factor = self._warm_up_factor(cur_iters)
-        return map_values(self.regular_lr, lambda rates: [lr * factor for lr in rates])
+        return map_values(self.regular_lr, lambda lr: lr * factor)
 
     def _set_lr(self, runner: Any, lr_groups: Any) -> None:
         set_each(runner.optimizer, lr_groups, _put)
@@ -73,18 +75,12 @@ class LrUpdaterHook(UpdaterHook):
     def _regulate(self, runner: Any) -> None:
         self.regular_lr = self.get_regular_lr(runner)
 
-    def _set_regular(self, runner: Any) -> None:
-        self._set_lr(runner, self.regular_lr)
-
-    def _set_warm_up(self, runner: Any, step: int) -> None:
-        self._set_lr(runner, self.get_warmup_lr(step))
+    def _set(self, runner: Any, warm_up_step: int | None) -> None:
+        self._set_lr(runner, self.regular_lr if warm_up_step is None else self.get_warmup_lr(warm_up_step))
 
     def before_run(self, runner: Any) -> None:
         """Take down what the groups begin with."""
-        self.base_lr = per_optimizer(
-            runner.optimizer,
-            lambda _, optimizer: [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups],
-        )
+        self.base_lr = initial_values(runner.optimizer, "initial_lr", lambda _, group: group["lr"])
 
     def before_train_epoch(self, runner: Any) -> None:
         """Set the learning rate of the epoch."""
@@ -120,9 +116,7 @@ class StepLrUpdaterHook(LrUpdaterHook):
         super().__init__(**kwargs)
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        progress = runner.epoch if self.by_epoch else runner.iter
-        lr = base_lr * updater.step_factor(progress, self.step, self.gamma)
-        return lr if self.min_lr is None else max(lr, self.min_lr)
+        return updater.stepped(base_lr, self._passed(runner), self.step, self.gamma, self.min_lr)
 
 
 @HOOKS.register_module()
@@ -134,7 +128,7 @@ class ExpLrUpdaterHook(LrUpdaterHook):
         super().__init__(**kwargs)
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        return base_lr * schedules.exponential(runner.epoch if self.by_epoch else runner.iter, self.gamma)
+        return base_lr * schedules.exponential(self._passed(runner), self.gamma)
 
 
 @HOOKS.register_module()
@@ -160,12 +154,11 @@ class InvLrUpdaterHook(LrUpdaterHook):
         super().__init__(**kwargs)
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        return base_lr * schedules.inverse(runner.epoch if self.by_epoch else runner.iter, self.gamma, self.power)
+        return base_lr * schedules.inverse(self._passed(runner), self.gamma, self.power)
 
 
-@HOOKS.register_module()
-class CosineAnnealingLrUpdaterHook(LrUpdaterHook):
-    """Half a cosine down to ``min_lr``, or to ``min_lr_ratio`` times the initial rate."""
+class _Annealing(LrUpdaterHook):
+    """Leads to ``min_lr``, or to ``min_lr_ratio`` times the initial rate."""
 
     def __init__(self, min_lr: float | None = None, min_lr_ratio: float | None = None, **kwargs: Any) -> None:
         updater.check_floor(type(self).__name__, "lr", min_lr, min_lr_ratio)
@@ -173,13 +166,21 @@ class CosineAnnealingLrUpdaterHook(LrUpdaterHook):
         self.min_lr_ratio = min_lr_ratio
         super().__init__(**kwargs)
 
-    def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        progress, planned = self._progress(runner)
-        return annealing_cos(base_lr, updater.floor_of(base_lr, self.min_lr, self.min_lr_ratio), progress / planned)
+    def _floor(self, base_lr: Any) -> Any:
+        return updater.floor_of(base_lr, self.min_lr, self.min_lr_ratio)
 
 
 @HOOKS.register_module()
-class FlatCosineAnnealingLrUpdaterHook(LrUpdaterHook):
+class CosineAnnealingLrUpdaterHook(_Annealing):
+    """Half a cosine down to ``min_lr``, or to ``min_lr_ratio`` times the initial rate."""
+
+    def get_lr(self, runner: Any, base_lr: Any) -> Any:
+        progress, planned = self._progress(runner)
+        return annealing_cos(base_lr, self._floor(base_lr), progress / planned)
+
+
+@HOOKS.register_module()
+class FlatCosineAnnealingLrUpdaterHook(_Annealing):
     """The initial rate up to the share ``start_percent`` of the training, then half a cosine down."""
 
     def __init__(
@@ -189,23 +190,19 @@ class FlatCosineAnnealingLrUpdaterHook(LrUpdaterHook):
         min_lr_ratio: float | None = None,
         **kwargs: Any,
     ) -> None:
-        updater.check_floor(type(self).__name__, "lr", min_lr, min_lr_ratio)
+        super().__init__(min_lr, min_lr_ratio, **kwargs)
         self.start_percent = updater.check_share(type(self).__name__, "start_percent", start_percent)
-        self.min_lr = min_lr
-        self.min_lr_ratio = min_lr_ratio
-        super().__init__(**kwargs)
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
         progress, planned = self._progress(runner)
         start = round(planned * self.start_percent)
         if progress < start:
             return base_lr
-        floor = updater.floor_of(base_lr, self.min_lr, self.min_lr_ratio)
-        return annealing_cos(base_lr, floor, (progress - start) / (planned - start))
+        return annealing_cos(base_lr, self._floor(base_lr), (progress - start) / (planned - start))
 
 
 @HOOKS.register_module()
-class CosineRestartLrUpdaterHook(LrUpdaterHook):
+class CosineRestartLrUpdaterHook(_Annealing):
     """Half a cosine down in each of ``periods``, which begins with its weight of ``restart_weights``."""
 
     def __init__(
@@ -216,26 +213,22 @@ class CosineRestartLrUpdaterHook(LrUpdaterHook):
         min_lr_ratio: float | None = None,
         **kwargs: Any,
     ) -> None:
-        name = type(self).__name__
-        updater.check_floor(name, "lr", min_lr, min_lr_ratio)
+        super().__init__(min_lr, min_lr_ratio, **kwargs)
         demand(
             len(periods) == len(restart_weights),
-            f"{name} periods and restart_weights should have the same length, got {periods!r} and {restart_weights!r}",
+            f"{type(self).__name__} periods and restart_weights should have the same length, got {periods!r} and "
+            f"{restart_weights!r}",
         )
         self.periods = periods
         self.restart_weights = restart_weights
-        self.min_lr = min_lr
-        self.min_lr_ratio = min_lr_ratio
-        super().__init__(**kwargs)
         self.cumulative_periods = list(accumulate(periods))
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        progress = runner.epoch if self.by_epoch else runner.iter
+        progress = self._passed(runner)
         index = get_position_from_periods(progress, self.cumulative_periods)
         begin = self.cumulative_periods[index - 1] if index else 0
         share = min((progress - begin) / self.periods[index], 1)
-        floor = updater.floor_of(base_lr, self.min_lr, self.min_lr_ratio)
-        return annealing_cos(base_lr, floor, share, self.restart_weights[index])
+        return annealing_cos(base_lr, self._floor(base_lr), share, self.restart_weights[index])
 
 
 def get_position_from_periods(iteration: int, cumulative_periods: list[int]) -> int:
@@ -250,7 +243,7 @@ def get_position_from_periods(iteration: int, cumulative_periods: list[int]) -> 
 
 
 @HOOKS.register_module()
-class CyclicLrUpdaterHook(LrUpdaterHook):
+class CyclicLrUpdaterHook(Cycles, LrUpdaterHook):
     """Up to ``target_ratio[0]`` times the initial rate and down to ``target_ratio[1]`` times, ``cyclic_times`` over.
 
     ``step_ratio_up`` is the share of a cycle that goes up. Each cycle rises ``gamma`` times as far as the one before.
@@ -266,27 +259,17 @@ class CyclicLrUpdaterHook(LrUpdaterHook):
         gamma: float = 1,
         **kwargs: Any,
     ) -> None:
-        name = type(self).__name__
-        self.target_ratio = updater.checked_cycle(name, target_ratio, step_ratio_up)
-        demand(0 < gamma <= 1, f"{name} gamma must be in range (0, 1], got {gamma!r}")
-        self.cyclic_times = cyclic_times
-        self.step_ratio_up = step_ratio_up
-        self.gamma = gamma
-        self.max_iter_per_phase = 0
+        demand(0 < gamma <= 1, f"{type(self).__name__} gamma must be in range (0, 1], got {gamma!r}")
         self.lr_phases: list[Any] = []
-        self.anneal_func = updater.anneal_function(name, anneal_strategy)
-        updater.check_by_iteration(name, by_epoch)
-        super().__init__(by_epoch, **kwargs)
+        super().__init__(by_epoch, target_ratio, cyclic_times, step_ratio_up, anneal_strategy, gamma, **kwargs)
 
     def before_run(self, runner: Any) -> None:
         """Lay the cycles over the training."""
         super().before_run(runner)
-        self.max_iter_per_phase = self._progress(runner)[1] // self.cyclic_times
-        self.lr_phases = updater.up_and_down(self.max_iter_per_phase, self.step_ratio_up, self.target_ratio)
+        self.lr_phases = self._phases(self._progress(runner)[1])
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
-        share, first, last = schedules.repeated_cycle(runner.iter, self.lr_phases, self.max_iter_per_phase, self.gamma)
-        return self.anneal_func(base_lr * first, base_lr * last, share)
+        return self._in_cycle(base_lr, runner.iter, self.lr_phases)
 
 
 @HOOKS.register_module()
@@ -353,15 +336,9 @@ class OneCycleLrUpdaterHook(LrUpdaterHook):
 
 
 @HOOKS.register_module()
-class LinearAnnealingLrUpdaterHook(LrUpdaterHook):
+class LinearAnnealingLrUpdaterHook(_Annealing):
     """A straight line down to ``min_lr``, or to ``min_lr_ratio`` times the initial rate."""
-
-    def __init__(self, min_lr: float | None = None, min_lr_ratio: float | None = None, **kwargs: Any) -> None:
-        updater.check_floor(type(self).__name__, "lr", min_lr, min_lr_ratio)
-        self.min_lr = min_lr
-        self.min_lr_ratio = min_lr_ratio
-        super().__init__(**kwargs)
 
     def get_lr(self, runner: Any, base_lr: Any) -> Any:
         progress, planned = self._progress(runner)
-        return annealing_linear(base_lr, updater.floor_of(base_lr, self.min_lr, self.min_lr_ratio), progress / planned)
+        return annealing_linear(base_lr, self._floor(base_lr), progress / planned)

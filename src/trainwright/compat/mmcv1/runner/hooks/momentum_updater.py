@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from trainwright.base.errors import ConfigError
@@ -10,7 +11,15 @@ from trainwright.compat.mmcv1.errors import LackingError
 from trainwright.compat.mmcv1.runner.hooks import updater
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS
 from trainwright.compat.mmcv1.runner.hooks.lr_updater import annealing_cos, annealing_linear, format_param
-from trainwright.compat.mmcv1.runner.hooks.updater import UpdaterHook, Values, map_values, per_optimizer, set_each
+from trainwright.compat.mmcv1.runner.hooks.updater import (
+    Cycles,
+    UpdaterHook,
+    Values,
+    initial_values,
+    map_values,
+    per_optimizer,
+    set_each,
+)
 from trainwright.optim import schedules
 
 
@@ -35,13 +44,12 @@ class MomentumUpdaterHook(UpdaterHook):
 
     def get_regular_momentum(self, runner: Any) -> Any:
         """The regular momentum of all groups, for a dict of optimizers by name."""
-        get_momentum = self.get_momentum
-        return map_values(self.base_momentum, lambda momenta: [get_momentum(runner, each) for each in momenta])
+        return map_values(self.base_momentum, partial(self.get_momentum, runner))
 
     def get_warmup_momentum(self, cur_iters: int) -> Any:
         """The momentum of a warm-up in iteration `cur_iters`."""
         factor = self._warm_up_factor(cur_iters)
-        return map_values(self.regular_momentum, lambda momenta: [each / factor for each in momenta])
+        return map_values(self.regular_momentum, lambda momentum: momentum / factor)
 
     def _set_momentum(self, runner: Any, momentum_groups: Any) -> None:
         set_each(runner.optimizer, momentum_groups, _put)
@@ -49,20 +57,13 @@ class MomentumUpdaterHook(UpdaterHook):
     def _regulate(self, runner: Any) -> None:
         self.regular_momentum = self.get_regular_momentum(runner)
 
-    def _set_regular(self, runner: Any) -> None:
-        self._set_momentum(runner, self.regular_momentum)
-
-    def _set_warm_up(self, runner: Any, step: int) -> None:
-        self._set_momentum(runner, self.get_warmup_momentum(step))
+    def _set(self, runner: Any, warm_up_step: int | None) -> None:
+        momentum = self.regular_momentum if warm_up_step is None else self.get_warmup_momentum(warm_up_step)
+        self._set_momentum(runner, momentum)
 
     def before_run(self, runner: Any) -> None:
         """Take down what the groups begin with."""
-        self.base_momentum = per_optimizer(
-            runner.optimizer,
-            lambda name, optimizer: [
-                group.setdefault("initial_momentum", self._momentum_of(name, group)) for group in optimizer.param_groups
-            ],
-        )
+        self.base_momentum = initial_values(runner.optimizer, "initial_momentum", self._momentum_of)
 
     def _momentum_of(self, name: str, group: dict[str, Any]) -> Any:
         if "momentum" in group:
@@ -96,49 +97,44 @@ class StepMomentumUpdaterHook(MomentumUpdaterHook):
         super().__init__(**kwargs)
 
     def get_momentum(self, runner: Any, base_momentum: Any) -> Any:
-        progress = runner.epoch if self.by_epoch else runner.iter
-        momentum = base_momentum * updater.step_factor(progress, self.step, self.gamma)
-        return momentum if self.min_momentum is None else max(momentum, self.min_momentum)
+        return updater.stepped(base_momentum, self._passed(runner), self.step, self.gamma, self.min_momentum)
+
+
+class _Annealing(MomentumUpdaterHook):
+    """Leads to ``min_momentum``, or to ``min_momentum_ratio`` times the initial one."""
+
+    def __init__(
+        self, min_momentum: float | None = None, min_momentum_ratio: float | None = None, **kwargs: Any
+    ) -> None:
+        updater.check_floor(type(self).__name__, "momentum", min_momentum, min_momentum_ratio)
+        self.min_momentum = min_momentum
+        self.min_momentum_ratio = min_momentum_ratio
+        super().__init__(**kwargs)
+
+    def _floor(self, base_momentum: Any) -> Any:
+        return updater.floor_of(base_momentum, self.min_momentum, self.min_momentum_ratio)
 
 
 @HOOKS.register_module()
-class CosineAnnealingMomentumUpdaterHook(MomentumUpdaterHook):
+class CosineAnnealingMomentumUpdaterHook(_Annealing):
     """Half a cosine down to ``min_momentum``, or to ``min_momentum_ratio`` times the initial one."""
 
-    def __init__(
-        self, min_momentum: float | None = None, min_momentum_ratio: float | None = None, **kwargs: Any
-    ) -> None:
-        updater.check_floor(type(self).__name__, "momentum", min_momentum, min_momentum_ratio)
-        self.min_momentum = min_momentum
-        self.min_momentum_ratio = min_momentum_ratio
-        super().__init__(**kwargs)
-
     def get_momentum(self, runner: Any, base_momentum: Any) -> Any:
         progress, planned = self._progress(runner)
-        floor = updater.floor_of(base_momentum, self.min_momentum, self.min_momentum_ratio)
-        return annealing_cos(base_momentum, floor, progress / planned)
+        return annealing_cos(base_momentum, self._floor(base_momentum), progress / planned)
 
 
 @HOOKS.register_module()
-class LinearAnnealingMomentumUpdaterHook(MomentumUpdaterHook):
+class LinearAnnealingMomentumUpdaterHook(_Annealing):
     """A straight line down to ``min_momentum``, or to ``min_momentum_ratio`` times the initial one."""
 
-    def __init__(
-        self, min_momentum: float | None = None, min_momentum_ratio: float | None = None, **kwargs: Any
-    ) -> None:
-        updater.check_floor(type(self).__name__, "momentum", min_momentum, min_momentum_ratio)
-        self.min_momentum = min_momentum
-        self.min_momentum_ratio = min_momentum_ratio
-        super().__init__(**kwargs)
-
     def get_momentum(self, runner: Any, base_momentum: Any) -> Any:
         progress, planned = self._progress(runner)
-        floor = updater.floor_of(base_momentum, self.min_momentum, self.min_momentum_ratio)
-        return annealing_linear(base_momentum, floor, progress / planned)
+        return annealing_linear(base_momentum, self._floor(base_momentum), progress / planned)
 
 
 @HOOKS.register_module()
-class CyclicMomentumUpdaterHook(MomentumUpdaterHook):
+class CyclicMomentumUpdaterHook(Cycles, MomentumUpdaterHook):
     """To ``target_ratio[0]`` times the initial momentum and on to ``target_ratio[1]`` times, ``cyclic_times`` over.
 
     ``step_ratio_up`` is the share of a cycle that goes to the first. Each cycle goes ``gamma`` times as far as the one
@@ -155,28 +151,16 @@ class CyclicMomentumUpdaterHook(MomentumUpdaterHook):
         gamma: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        name = type(self).__name__
-        self.target_ratio = updater.checked_cycle(name, target_ratio, step_ratio_up)
-        self.cyclic_times = cyclic_times
-        self.step_ratio_up = step_ratio_up
-        self.gamma = gamma
-        self.max_iter_per_phase = 0
         self.momentum_phases: list[Any] = []
-        self.anneal_func = updater.anneal_function(name, anneal_strategy)
-        updater.check_by_iteration(name, by_epoch)
-        super().__init__(by_epoch, **kwargs)
+        super().__init__(by_epoch, target_ratio, cyclic_times, step_ratio_up, anneal_strategy, gamma, **kwargs)
 
     def before_run(self, runner: Any) -> None:
         """Lay the cycles over the training."""
         super().before_run(runner)
-        self.max_iter_per_phase = self._progress(runner)[1] // self.cyclic_times
-        self.momentum_phases = updater.up_and_down(self.max_iter_per_phase, self.step_ratio_up, self.target_ratio)
+        self.momentum_phases = self._phases(self._progress(runner)[1])
 
     def get_momentum(self, runner: Any, base_momentum: Any) -> Any:
-        share, first, last = schedules.repeated_cycle(
-            runner.iter, self.momentum_phases, self.max_iter_per_phase, self.gamma
-        )
-        return self.anneal_func(base_momentum * first, base_momentum * last, share)
+        return self._in_cycle(base_momentum, runner.iter, self.momentum_phases)
 
 
 @HOOKS.register_module()

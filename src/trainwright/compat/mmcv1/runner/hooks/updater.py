@@ -10,7 +10,7 @@ from typing import Any
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.compat.mmcv1.errors import LackingError, RuleError, demand
 from trainwright.compat.mmcv1.runner.hooks.hook import Hook
-from trainwright.optim.schedules import ANNEAL, multistep, step_decay, warm_up
+from trainwright.optim.schedules import ANNEAL, multistep, repeated_cycle, step_decay, warm_up
 
 WARM_UPS = ("constant", "linear", "exp")
 Values = list[Any] | dict[str, list[Any]]  # one for each group of the optimizer, or of each optimizer by name
@@ -40,17 +40,15 @@ class UpdaterHook(Hook):
         """Compute the regular values of now."""
         raise NotImplementedError
 
-    def _set_regular(self, runner: Any) -> None:
-        raise NotImplementedError
-
-    def _set_warm_up(self, runner: Any, step: int) -> None:
+    def _set(self, runner: Any, warm_up_step: int | None) -> None:
+        """Set the regular values, or with a step those of the warm-up."""
         raise NotImplementedError
 
     def before_train_epoch(self, runner: Any) -> None:
         """Set the values of the epoch."""
         if self.by_epoch:
             self._regulate(runner)
-            self._set_regular(runner)
+            self._set(runner, None)
 
     def before_train_iter(self, runner: Any) -> None:
         """Set the values of the iteration, or those of the warm-up."""
@@ -64,10 +62,7 @@ class UpdaterHook(Hook):
             return
         if not self.by_epoch:
             self._regulate(runner)
-        if self.warmup is not None and step < end:
-            self._set_warm_up(runner, step)
-        else:
-            self._set_regular(runner)
+        self._set(runner, step if self.warmup is not None and step < end else None)
 
     def idle_at(self, stage: str) -> bool:
         """Whether this hook has nothing to do at `stage`, so that it need not be called in each iteration."""
@@ -79,9 +74,13 @@ class UpdaterHook(Hook):
         assert self.warmup_iters is not None
         return warm_up(step, self.warmup, self.warmup_iters, self.warmup_ratio)
 
+    def _passed(self, runner: Any) -> int:
+        """How many epochs have passed, or with ``by_epoch=False`` iterations."""
+        passed: int = runner.epoch if self.by_epoch else runner.iter
+        return passed
+
     def _progress(self, runner: Any) -> tuple[int, int]:
-        """What has passed and what there will be: epochs, or with ``by_epoch=False`` iterations."""
-        step = runner.epoch if self.by_epoch else runner.iter
+        """How many epochs have passed and how many there will be; or iterations."""
         planned = runner.max_epochs if self.by_epoch else runner.max_iters
         if planned is None:
             unit, other = ("max_epochs", "False") if self.by_epoch else ("max_iters", "True")
@@ -89,7 +88,42 @@ class UpdaterHook(Hook):
                 f"{type(self).__name__} by_epoch={self.by_epoch} needs the length of the training, and the runner's "
                 f"{unit} is None. Set it, or by_epoch={other}"
             )
-        return step, planned
+        return self._passed(runner), planned
+
+
+class Cycles:
+    """What the Cyclic policies of learning rate and momentum share."""
+
+    def __init__(
+        self,
+        by_epoch: bool,
+        target_ratio: Any,
+        cyclic_times: int,
+        step_ratio_up: float,
+        anneal_strategy: str,
+        gamma: float,
+        **kwargs: Any,
+    ) -> None:
+        name = type(self).__name__
+        self.target_ratio = checked_cycle(name, target_ratio, step_ratio_up)
+        self.cyclic_times = cyclic_times
+        self.step_ratio_up = step_ratio_up
+        self.gamma = gamma
+        self.max_iter_per_phase = 0
+        self.anneal_func = anneal_function(name, anneal_strategy)
+        check_by_iteration(name, by_epoch)
+        super().__init__(by_epoch, **kwargs)  # type: ignore[call-arg]
+
+    def _phases(self, n_iters: int) -> list[list[Any]]:
+        """A cycle, of which there are ``cyclic_times`` in `n_iters`: ``[begin, end, from, to]`` in shares of the
+        initial value."""
+        period = self.max_iter_per_phase = n_iters // self.cyclic_times
+        top = int(self.step_ratio_up * period)
+        return [[0, top, 1, self.target_ratio[0]], [top, period, *self.target_ratio]]
+
+    def _in_cycle(self, base: float, step: int, phases: list[Any]) -> float:
+        share, first, last = repeated_cycle(step, phases, self.max_iter_per_phase, self.gamma)
+        return self.anneal_func(base * first, base * last, share)
 
 
 def per_optimizer(optimizer: Any, function: Callable[[str, Any], Any]) -> Any:
@@ -108,11 +142,19 @@ def set_each(optimizer: Any, values: Any, put: Callable[[Any, Any], None]) -> No
         put(optimizer.param_groups, values)
 
 
-def map_values(values: Values, function: Callable[[list[Any]], list[Any]]) -> Values:
-    """``function`` of the values of each optimizer, in the same form."""
+def initial_values(optimizer: Any, key: str, value_of: Callable[[str, dict[str, Any]], Any]) -> Values:
+    """What the groups have under `key`; where they have nothing yet, ``value_of(name, group)``, which they keep."""
+    found: Values = per_optimizer(
+        optimizer, lambda name, one: [group.setdefault(key, value_of(name, group)) for group in one.param_groups]
+    )
+    return found
+
+
+def map_values(values: Values, function: Callable[[Any], Any]) -> Values:
+    """``function`` of each value, in the same form."""
     if isinstance(values, dict):
-        return {name: function(each) for name, each in values.items()}
-    return function(values)
+        return {name: [function(value) for value in each] for name, each in values.items()}
+    return [function(value) for value in values]
 
 
 def format_param(name: str, optim: Any, param: Any) -> Any:
@@ -141,11 +183,13 @@ def checked_step(name: str, step: Any) -> int | list[int]:
     return step
 
 
-def step_factor(progress: int, step: int | list[int], gamma: float) -> float:
-    """What a Step policy multiplies by; it counts a milestone of a list only when those before it have passed."""
+def stepped(base: float, progress: int, step: int | list[int], gamma: float, least: float | None) -> float:
+    """The value of a Step policy; it counts a milestone of a list only when those before it have passed."""
     if isinstance(step, int):
-        return step_decay(progress, step, gamma)
-    return multistep(progress, list(accumulate(step, max)), gamma)
+        value = base * step_decay(progress, step, gamma)
+    else:
+        value = base * multistep(progress, list(accumulate(step, max)), gamma)
+    return value if least is None else max(value, least)
 
 
 def check_floor(hook: str, value: str, least: Any, ratio: Any) -> None:
@@ -195,9 +239,3 @@ def checked_cycle(name: str, target_ratio: Any, step_ratio_up: float) -> tuple[f
     demand(0 <= step_ratio_up < 1.0, f"{name} step_ratio_up must be in range [0, 1), got {step_ratio_up!r}")
     first, last = target_ratio
     return first, last
-
-
-def up_and_down(period: int, step_ratio_up: float, target_ratio: tuple[float, float]) -> list[list[Any]]:
-    """The phases of a cycle of `period` iterations: ``[begin, end, from, to]`` in shares of the initial value."""
-    top = int(step_ratio_up * period)
-    return [[0, top, 1, target_ratio[0]], [top, period, *target_ratio]]
