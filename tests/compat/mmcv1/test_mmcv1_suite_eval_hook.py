@@ -114,6 +114,22 @@ def test_rules_from_names(hook_class, key, settings, rule):
     assert hook.key_indicator == key
 
 
+def test_names_of_a_class_of_ones_own(hook_class):
+    """Whole names come before parts of names, and what an instance is given before what its class says."""
+
+    class Own(hook_class):
+        _default_greater_keys = ("acc", "top")
+        _default_less_keys = ("loss", "loss_top")
+
+    loader = DataLoader(Sample())
+    assert Own(loader, save_best="loss_top").rule == "less"
+    assert Own(loader, save_best="my_loss").rule == "less"
+    assert Own(loader, save_best="top_of_it").rule == "greater"
+    assert Own(loader, save_best="loss", greater_keys=["loss"]).rule == "greater"
+    with pytest.raises(ValueError, match="mAP"):
+        Own(loader, save_best="mAP")
+
+
 def last(folder, pattern):
     return [path.name for path in Path(folder).glob(pattern)]
 
