@@ -19,3 +19,13 @@ def detectron2():
         face.uninstall()
     left = {name for name in set(sys.modules) - before if name.partition(".")[0] == "detectron2"}
     assert not left, f"modules left behind: {sorted(left)}"
+
+
+@pytest.fixture
+def loop(detectron2):
+    return detectron2.engine.train_loop
+
+
+@pytest.fixture
+def hooks(detectron2):
+    return detectron2.engine.hooks
