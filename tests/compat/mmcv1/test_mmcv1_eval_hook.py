@@ -329,6 +329,24 @@ def test_intervals(kind, settings, resumed_at, n, expected, tmp_path):
     assert seen == expected
 
 
+@pytest.mark.parametrize("kind", [EpochBasedRunner, IterBasedRunner])
+def test_an_evaluation_before_training_leaves_the_model_in_its_mode(kind, tmp_path):
+    """That of each module: a hook or the model itself may keep some of them from training."""
+    by_epoch = kind is EpochBasedRunner
+    runner = a_runner(
+        tmp_path, evaluated(start=0, by_epoch=by_epoch), kind=kind, **{"max_epochs" if by_epoch else "max_iters": 2}
+    )
+    model, modes = runner.model, []
+    model.train = lambda mode=True: (nn.Module.train(model, mode), model.fc.eval())
+    plain_step = model.train_step
+    model.train_step = lambda *args, **kwargs: (
+        modes.append((model.training, model.fc.training)),
+        plain_step(*args, **kwargs),
+    )[1]
+    run(runner)
+    assert set(modes) == {(True, False)}
+
+
 def test_random_streams_go_on_as_if_there_had_been_no_evaluation(tmp_path):
     plain = run(a_runner(tmp_path, max_epochs=3))
     with_hook = run(a_runner(tmp_path, evaluated(), max_epochs=3))

@@ -7,7 +7,8 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from typing import Any, ClassVar
 
@@ -25,6 +26,15 @@ from trainwright.compat.mmcv1.runner.hooks.hook import Hook, is_method_of
 from trainwright.compat.mmcv1.runner.hooks.logger.base import LoggerHook
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
 from trainwright.state import rng
+
+
+@contextmanager
+def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
+    """The runner has set the modes of what it trains before, and does not again until its next epoch or iteration."""
+    modes = [(module, module.training) for module in model.modules()]
+    yield
+    for module, training in modes:
+        module.training = training
 
 
 class EvalHook(Hook):
@@ -160,7 +170,8 @@ class EvalHook(Hook):
         if self.by_epoch or not self.initial_flag:
             return
         if self.start is not None and runner.iter >= self.start:
-            self.after_train_iter(runner)
+            with _modes_kept(runner.model):
+                self.after_train_iter(runner)
         self.initial_flag = False
 
     def before_train_epoch(self, runner: Any) -> None:
@@ -168,7 +179,8 @@ class EvalHook(Hook):
         if not (self.by_epoch and self.initial_flag):
             return
         if self.start is not None and runner.epoch >= self.start:
-            self.after_train_epoch(runner)
+            with _modes_kept(runner.model):
+                self.after_train_epoch(runner)
         self.initial_flag = False
 
     def after_train_iter(self, runner: Any) -> None:
