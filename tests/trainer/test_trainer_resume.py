@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -35,11 +37,14 @@ N = 22  # samples: a pass has five batches of 4, and one of 2
 class Noisy(Dataset[torch.Tensor]):
     """Samples with noise of all random streams."""
 
+    def __init__(self, n: int = N) -> None:
+        self.n = n
+
     def __len__(self) -> int:
-        return N
+        return self.n
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.rand(4) + index / N + random.random() + float(np.random.rand())
+        return torch.rand(4) + index / self.n + random.random() + float(np.random.rand())
 
 
 class Net(nn.Module):
@@ -211,42 +216,70 @@ def test_a_failure_in_the_first_batch_of_a_pass_keeps_its_order(tmp_path: Path, 
     assert rest.model.seen == whole.model.seen[6:]
 
 
-def test_a_trainer_that_makes_steps_with_another_one(tmp_path: Path) -> None:
-    class Outer(TrainerBase):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            self.model = Net()
-            optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05)
-            self._trainer = SimpleTrainer(self.model, plain()(), optimizer)
+class Outer(TrainerBase):
+    """Makes its steps with another trainer, and is stopped by a failure of a hook or at its end."""
 
-        def run_step(self) -> None:
-            self._trainer.iter = self.iter
-            self._trainer.run_step()
+    def __init__(self, folder: Path, n_windows: int = 1, stop_at: int = -1) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        self.model = Net()
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05)
+        self._trainer = SimpleTrainer(self.model, plain()(), OptimWrapper(optimizer, accumulative_counts=n_windows))
+        self.checkpointer = Checkpointer(self.model, folder, trainer=self)
+        checkpointer = self.checkpointer
 
-        def state_dict(self) -> dict[str, Any]:
-            return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        def stop(trainer: Any) -> None:
+            if trainer.iter == stop_at:
+                checkpointer.save("cut", iteration=trainer.iter - 1)
+                raise KeyboardInterrupt
 
-        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-            super().load_state_dict(state_dict)
-            self._trainer.load_state_dict(state_dict["_trainer"])
+        self.register_hooks([CallbackHook(before_step=stop)])
 
-    def run(start: int, end: int) -> Net:
-        trainer = Outer()
-        checkpointer = Checkpointer(trainer.model, tmp_path / str(bool(start)), trainer=trainer)
-        if start:
-            Checkpointer(trainer.model, tmp_path / "False", trainer=trainer).resume_or_load("")
-        trainer.register_hooks([PeriodicCheckpointer(checkpointer, 9)])
-        trainer.train(start, end)
-        return trainer.model
+    def run_step(self) -> None:
+        self._trainer.iter = self.iter
+        self._trainer.run_step()
 
-    whole = run(0, 14)
-    (tmp_path / "False" / "model_final.pth").unlink()
-    rest = run(9, 14)
-    assert rest.seen == whole.seen[9:]
-    assert all(torch.equal(a, b) for a, b in zip(rest.state_dict().values(), whole.state_dict().values(), strict=True))
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+
+@pytest.mark.parametrize(("n_windows", "cuts"), [(1, [3, 9]), (4, [2, 4, 11])])
+def test_a_trainer_that_makes_steps_with_another_one(tmp_path: Path, n_windows: int, cuts: list[int]) -> None:
+    whole = Outer(tmp_path / "whole", n_windows)
+    whole.train(0, 13)  # the last window is a short one
+    seen = []
+    for cut in [*cuts, -1]:
+        rest = Outer(tmp_path / "cut", n_windows, cut)
+        rest.checkpointer.resume_or_load("")
+        with contextlib.suppress(KeyboardInterrupt):
+            rest.train(rest.finished_iters, 13)
+        seen += rest.model.seen
+    assert seen == whole.model.seen
+    for one, other in zip(rest.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_trainer_inside_is_saved_when_all_its_steps_are_made(tmp_path: Path, is_over: bool) -> None:
+    whole = Outer(tmp_path / "whole")
+    whole.train(0, 9)
+    begun = Outer(tmp_path / "cut")
+    save = functools.partial(begun.checkpointer.save, "end")
+    if not is_over:
+        begun.register_hooks([CallbackHook(after_train=lambda trainer: save())])
+    begun.train(0, 4)
+    if is_over:
+        save()
+    rest = Outer(tmp_path / "cut")
+    rest.checkpointer.resume_or_load("")
+    rest.train(4, 9)
+    assert begun.model.seen + rest.model.seen == whole.model.seen
 
 
 def test_training_that_begins_elsewhere_begins_its_data_anew(tmp_path: Path) -> None:
@@ -326,7 +359,7 @@ def test_data_that_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def _sharded_loader() -> Any:
-    data = Noisy()
+    data = Noisy(8 * torch.distributed.get_world_size())
     sampler = DistributedSampler(data, shuffle=True, seed=1)
     return DataLoader(data, batch_size=3, sampler=sampler)
 
@@ -334,6 +367,7 @@ def _sharded_loader() -> Any:
 def _rank(folder: str, kind: str, start: int, end: int, saves: str) -> Any:
     rank = torch.distributed.get_rank()
     torch.manual_seed(0)
+    torch.use_deterministic_algorithms(torch.distributed.get_world_size() > 2)
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     if kind == "ddp by hand":
@@ -354,13 +388,14 @@ def _rank(folder: str, kind: str, start: int, end: int, saves: str) -> Any:
     return model.seen, trainer.strategy.model_state_dict()
 
 
-@pytest.mark.parametrize("kind", ["ddp by hand", "ddp", "fsdp"])
-def test_all_ranks_go_on_exactly(tmp_path: Path, kind: str) -> None:
-    whole = run_ranks(2, _rank, str(tmp_path), kind, 0, 11, "all")
+@pytest.mark.parametrize(("kind", "n_ranks"), [("ddp by hand", 2), ("ddp", 2), ("fsdp", 2), ("ddp", 3)])
+def test_all_ranks_go_on_exactly(tmp_path: Path, kind: str, n_ranks: int) -> None:
+    whole = run_ranks(n_ranks, _rank, str(tmp_path), kind, 0, 11, "all")
     (tmp_path / "model_final.pth").unlink()
-    rest = run_ranks(2, _rank, str(tmp_path), kind, 8, 11, "all")
+    rest = run_ranks(n_ranks, _rank, str(tmp_path), kind, 8, 11, "all")
+    warm_up = int(n_ranks > 2)  # a first batch for nothing, after which DDP sums in the order that stays
     for (seen, weights), (all_seen, all_weights) in zip(rest, whole, strict=True):
-        assert seen == all_seen[8:]
+        assert seen[warm_up:] == all_seen[8 + warm_up :]
         for name, value in all_weights.items():
             assert value.is_meta or torch.equal(weights[name], value), name  # rank 0 has the whole of sharded ones
     assert not any(value.is_meta for value in whole[0][1].values())

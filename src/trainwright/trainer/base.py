@@ -141,6 +141,7 @@ class TrainerBase:
 
     storage: EventStorage
     ctx: RunContext  # of the last training
+    _training: object = None  # stands for the last training
 
     def __init__(self) -> None:
         self._clock = Clock()
@@ -156,7 +157,8 @@ class TrainerBase:
 
     @iter.setter
     def iter(self, value: int) -> None:
-        self._clock.iter = value
+        if value != self._clock.iter:
+            self._clock.iter, self._clock.completing = value, Completing.NOTHING
 
     @property
     def max_iter(self) -> int:
@@ -179,7 +181,9 @@ class TrainerBase:
         """The trainer whose iteration this one's step is part of, or itself. Who makes its steps with another one keeps
         that one's ``iter`` at its own."""
         running = _running.get()
-        return running[-1] if running and running[-1].iter == self.iter else self
+        if running and running[-1].iter in (self.iter, self._clock.as_completed().iter):
+            return running[-1]
+        return self
 
     @property
     def _hooks(self) -> list[Any]:
@@ -215,6 +219,7 @@ class TrainerBase:
         self.ctx = ctx = RunContext(type(self).__name__, self._table, clock)
         self._table.rebuild()
         storage = self.storage = EventStorage(start_iter, clock=clock, metrics=ctx.metrics)
+        self._training = object()
         with self._as_running(), ctx, storage, open_phase(ctx, Phase.TRAIN):
             self._take_up(self._own_state())
             run_flat(ctx, self.run_step)
@@ -354,7 +359,7 @@ class TrainerBase:
                 *(loaded["finished_iters"], self.start_iter),
             )
             return {}
-        if "histories" in loaded:
+        if "histories" in loaded and self._stepping is self and hasattr(self, "storage"):
             self.storage.load_state_dict(loaded["histories"])
         return loaded["own"]  # type: ignore[no-any-return]
 

@@ -12,17 +12,21 @@ import torch
 from torch import nn
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, EvalModeError
+from trainwright.engine.loops.losses import with_own_containers
 from trainwright.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from trainwright.state import Completing
 from trainwright.strategies import AdoptedStrategy, BaseStrategy
 from trainwright.strategies.adopt import wrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
-from trainwright.trainer.base import TrainerBase
+from trainwright.strategies.warm_up import leaving_nothing
+from trainwright.trainer.base import TrainerBase, _running
 from trainwright.trainer.events import get_event_storage
 from trainwright.trainer.feed import EndlessBatches, checked_resume, without_streams
 from trainwright.trainer.loss_check import not_finite
 from trainwright.trainer.loss_writing import PendingLosses, put_losses
 
 Losses = Mapping[str, torch.Tensor]
+_NONE_YET = object()
 
 
 class SimpleTrainer(TrainerBase):
@@ -75,11 +79,13 @@ class SimpleTrainer(TrainerBase):
                 "TrainerBase and write run_step(), which says when each of them is used."
             )
         self._data_loader_iter_obj: Any = None
+        self._has_warmed_up = False
         self._in_step = False  # a batch was taken, and its iteration is not finished
         self._executor: ThreadPoolExecutor | None = None
         self._writing: list[Future[None]] = []
         self._gathering: PendingLosses | None = None
         self._overrides: set[str] | None = None
+        self._begun: object = _NONE_YET  # the training whose steps these are
 
     def _wrap(self, optimizer: Any) -> Any:
         return wrapped(optimizer)
@@ -119,10 +125,16 @@ class SimpleTrainer(TrainerBase):
                 f"[{type(self).__name__}] model was changed to eval mode! Call model.train() at the end of what put it "
                 "there; to train a part in eval mode, override train() of that part."
             )
+        running = _running.get()
+        if self._begun is not (running[-1]._training if running else None):
+            self._begin_steps_of_another()
+        self._clock.completing = Completing.NOTHING
         began = perf_counter()
         data = next(self._data_loader_iter)
         data_time = perf_counter() - began
         self._in_step = True
+        if not self._has_warmed_up:
+            self._warm_up(data)
         wrapper = self.optim_wrapper
         begins_window = wrapper.should_update()  # the one before is over
         if begins_window and self.zero_grad_before_forward:
@@ -148,6 +160,30 @@ class SimpleTrainer(TrainerBase):
         if wrapper.should_update():
             wrapper.step()
         self._in_step = False
+        self._clock.completing = Completing.ITERATION  # also where another trainer counts the iterations
+
+    def _begin_steps_of_another(self) -> None:
+        """The first step of a training that is not this trainer's own: another one makes its steps with this one, or
+        ``run_step`` is called by hand."""
+        outer = self._stepping
+        self.start_iter = self.iter
+        if outer is not self:
+            self.max_iter = outer.max_iter
+        self._take_up(self._own_state())
+
+    def _warm_up(self, data: Any) -> None:
+        """Where ``torch.use_deterministic_algorithms`` is on: a step for nothing on the first batch, since DDP sums in
+        another order after its first backward, which would not be that of a resumed training."""
+        self._has_warmed_up = True
+        model = self.model
+        if not (
+            isinstance(model, nn.parallel.DistributedDataParallel) and torch.are_deterministic_algorithms_enabled()
+        ):
+            return
+        with leaving_nothing(model.module):
+            for _ in range(2 if model.static_graph else 1):  # that one settles in two steps
+                found = model(with_own_containers(data))
+                (found if isinstance(found, torch.Tensor) else _sum(found)).backward()
 
     def _look_for_overrides(self) -> set[str]:
         names = ("_detect_anomaly", "_write_metrics")
@@ -253,6 +289,7 @@ class SimpleTrainer(TrainerBase):
         if state_dict.get("grad_scaler") is not None:
             optimizer["loss_scaler"] = state_dict["grad_scaler"]
         self.strategy.load_optim_state_dict(optimizer)
+        self._begun = _NONE_YET  # the next step takes up the rest
         own = self._loaded["own"] if self._loaded else {}
         place = own.get("rank0", own).get("loader")
         if self.data_loader is None or place is None:
@@ -268,8 +305,11 @@ class SimpleTrainer(TrainerBase):
         if "gradients" in own:
             strategy.put_gradients({name: gradient.clone() for name, gradient in own["gradients"].items()})
         put_buffers(strategy.unwrapped_model, own.get("buffers", {}))
-        self.optim_wrapper.initialize_count_status(strategy.unwrapped_model, self.start_iter, self.max_iter)
+        end = -1 if self.max_iter is None else self.max_iter
+        self.optim_wrapper.initialize_count_status(strategy.unwrapped_model, self.start_iter, end)
         self._overrides = None
+        running = _running.get()
+        self._begun = running[-1]._training if running else None
 
 
 class AMPTrainer(SimpleTrainer):
