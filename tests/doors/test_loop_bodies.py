@@ -26,6 +26,7 @@ ALLOWED = {
         1,
         "forwards for the statistics of BatchNorm; no loss, no step",
     ),
+    "trainer/simple.py::SimpleTrainer._warm_up": (1, "the first backward of DDP, which is thrown away"),
     "compat/mmcv1/engine/test.py::_predictions": (1, "forwards of single_gpu_test, which has no run; no loss, no step"),
     "model/test_time_aug.py::BaseTTAModel.test_step": (1, "the views of one batch"),
     # These step no model: schedulers, optimizers, and machines of another kind.
