@@ -13,6 +13,7 @@ from torch import nn
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, EvalModeError
 from trainwright.engine.loops.losses import with_own_containers
+from trainwright.engine.passes import without_streams
 from trainwright.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from trainwright.state import Completing
 from trainwright.strategies import AdoptedStrategy, BaseStrategy
@@ -21,7 +22,7 @@ from trainwright.strategies.apart import own_buffers, put_buffers
 from trainwright.strategies.warm_up import leaving_nothing
 from trainwright.trainer.base import TrainerBase, _running
 from trainwright.trainer.events import get_event_storage
-from trainwright.trainer.feed import EndlessBatches, checked_resume, without_streams
+from trainwright.trainer.feed import EndlessBatches, checked_resume
 from trainwright.trainer.loss_check import not_finite
 from trainwright.trainer.loss_writing import PendingLosses, put_losses
 

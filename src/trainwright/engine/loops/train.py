@@ -16,6 +16,7 @@ from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import BaseLoop, limit_of, limited_length
 from trainwright.engine.loops.budget import Budget
 from trainwright.engine.loops.intervals import ValSchedule
+from trainwright.engine.passes import read_again
 from trainwright.engine.rewind import Detours, Pass, Place, begin_pass, put_states, states_of
 from trainwright.state import Clock, Completing, RunContext, Stateful, StopAt, rng
 
@@ -193,17 +194,11 @@ class TrainLoop(BaseLoop):
             self.batches_to_drop,
             type(loader).__name__,
         )
-        streams = rng.capture()
-        if self._pass_to_replay is not None:
-            rng.restore(self._pass_to_replay.streams)
-            self._pass_to_replay = None
-        batches: Iterator[Any] = iter(loader)
+        begun, self._pass_to_replay = self._pass_to_replay, None
         length = None if self.limit_batches is None else self.pass_length
-        for _ in range(self.batches_to_drop if length is None else min(self.batches_to_drop, length)):
-            if next(batches, self) is self:
-                break
-            self.batches_to_drop -= 1
-        rng.restore(streams)
+        n_used = self.batches_to_drop if length is None else min(self.batches_to_drop, length)
+        batches, n_found = read_again(loader, n_used, None if begun is None else begun.streams)
+        self.batches_to_drop -= n_found
         return batches
 
     def _validates_after(self, done: int) -> bool:

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map_only
 from trainwright.base.version import __version__
 from trainwright.dist import all_gather_object
 from trainwright.engine.loops.workflow import Turn
+from trainwright.engine.passes import without_streams
 from trainwright.state import Completing, plain_items, rng
 from trainwright.strategies.adopt import unwrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
@@ -81,7 +82,8 @@ class Resumption:
         ranks = self.saved["ranks"]
         self._own = ranks.get(rank)
         # Of a rank that saved nothing the streams stay as they are; how far it had read, any other one knows.
-        self.places = self._own["loaders"] if self._own else [_without_streams(s["loaders"]) for s in ranks.values()][0]
+        others = next(iter(ranks.values()))["loaders"]
+        self.places = self._own["loaders"] if self._own else [without_streams(place) for place in others]
         by_epoch = self.saved["counts"] == "epochs"
         self.is_inside_epoch = by_epoch and self.saved["progress"][2] > 0
         self.is_between_epochs = by_epoch and not self.is_inside_epoch  # where loggers forget what they have
@@ -123,8 +125,3 @@ class Resumption:
             runner.strategy.put_gradients(dict(self.saved["gradients"]))
         if self._own is not None:
             rng.restore(self._own["rng"])
-
-
-def _without_streams(places: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    left_out = ("streams", "first", "began_with", "generators")
-    return [{name: value for name, value in place.items() if name not in left_out} for place in places]
