@@ -64,6 +64,18 @@ class Lines(logging.Handler):
             self.lines.append(TIMES.sub("", message))
 
 
+def a_schedule(draw, by_epoch):
+    warm_up = {"warmup": draw.choice(["linear", "exp", "constant"]), "warmup_iters": draw.randint(1, 6)}
+    return draw.choice(
+        [
+            {"policy": "step", "step": [1, 2]},
+            {"policy": "exp", "gamma": 0.9, "by_epoch": False},
+            {"policy": "poly", "by_epoch": by_epoch},
+            {"policy": "CosineAnnealing", "min_lr": 0, "by_epoch": False, **warm_up},
+        ]
+    )
+
+
 def a_run(mmcv, draw, work_dir, logger):
     """A runner and what to run, as ``draw`` has it."""
     by_epoch, model = draw.random() < 0.5, Counting()
@@ -77,17 +89,7 @@ def a_run(mmcv, draw, work_dir, logger):
         **{length: draw.randint(1, 4) if by_epoch else draw.randint(1, 20)},
     )
     runner.register_timer_hook({"type": "IterTimerHook"})
-    warm_up = {"warmup": draw.choice(["linear", "exp", "constant"]), "warmup_iters": draw.randint(1, 6)}
-    runner.register_lr_hook(
-        draw.choice(
-            [
-                {"policy": "step", "step": [1, 2]},
-                {"policy": "exp", "gamma": 0.9, "by_epoch": False},
-                {"policy": "poly", "by_epoch": by_epoch},
-                {"policy": "CosineAnnealing", "min_lr": 0, "by_epoch": False, **warm_up},
-            ]
-        )
-    )
+    runner.register_lr_hook(a_schedule(draw, by_epoch))
     accumulate = {"type": "GradientCumulativeOptimizerHook", "cumulative_iters": draw.randint(1, 4)}
     runner.register_optimizer_hook(draw.choice([{}, accumulate, {"grad_clip": {"max_norm": 0.01}}]))
     keep = {"max_keep_ckpts": draw.choice([-1, 1, 2]), "save_last": draw.random() < 0.5}
