@@ -1,6 +1,8 @@
 """What several processes are and do by `mmcv.runner.dist_utils`; its calls by launcher are in the suite."""
 
 import os
+import subprocess
+import sys
 from unittest import mock
 
 import pytest
@@ -48,6 +50,22 @@ def test_without_a_cuda_device_nccl_gives_way_to_gloo(environment):
         "1",
         "29500",
     ]
+
+
+def test_a_process_leaves_its_gloo_group_at_its_end(tmp_path):
+    """Threads of gloo that are left abort the process now and then, and torchrun kills the others then."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import atexit\n"
+        "import torch.distributed as dist\n"
+        "from trainwright.compat.mmcv1.runner import init_dist\n"
+        "atexit.register(lambda: print('joined at the end:', dist.is_initialized()))\n"
+        f"init_dist('pytorch', backend='gloo', init_method='file://{tmp_path}/store', rank=0, world_size=1)\n"
+        "print('joined:', dist.is_initialized())\n"
+    )
+    environment = {**os.environ, "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["joined: True", "joined at the end: False"]
 
 
 def averages_of_a_rank(coalesce, bucket_size_mb):

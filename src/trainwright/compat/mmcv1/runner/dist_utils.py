@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
@@ -34,6 +35,14 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
     if backend == "nccl" and torch.cuda.device_count() == 0:
         backend = "gloo"
     _STARTERS[launcher](backend, **kwargs)
+    atexit.register(_leave_gloo)
+
+
+def _leave_gloo() -> None:
+    """Scripts for MMCV leave the group to the end of the process. With gloo's threads that ends in an abort now and
+    then, after which torchrun kills the other ranks, whatever they were saving."""
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.destroy_process_group()
 
 
 def _init_dist_pytorch(backend: str, **kwargs: Any) -> None:
