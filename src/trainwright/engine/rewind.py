@@ -121,8 +121,13 @@ def put_states(loader: Any, states: list[torch.Tensor]) -> None:
         generator.set_state(state)
 
 
-def _generators(loader: Any) -> list[torch.Generator]:
+def order_makers(loader: Any) -> list[Any]:
+    """What decides the order of a loader: itself, and its samplers."""
     batch_sampler = getattr(loader, "batch_sampler", None)
-    owners = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
-    found = {id(g): g for g in (getattr(owner, "generator", None) for owner in owners) if g is not None}
+    found = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    return list({id(one): one for one in found if one is not None}.values())
+
+
+def _generators(loader: Any) -> list[torch.Generator]:
+    found = {id(g): g for g in (getattr(owner, "generator", None) for owner in order_makers(loader)) if g is not None}
     return [generator for generator in found.values() if isinstance(generator, torch.Generator)]

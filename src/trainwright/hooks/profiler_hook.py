@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import profiler
@@ -12,7 +11,7 @@ from torch import profiler
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
-from trainwright.hooks.profiler_traces import Handler, check_handler, export_trace, handler_of, schedule_of
+from trainwright.hooks.profiler_traces import Handler, check_handler, handlers_of, schedule_of
 from trainwright.registry import HOOKS
 
 
@@ -131,16 +130,9 @@ class ProfilerHook(Hook):
             )
 
     def _trace_handler(self, runner: Any) -> Handler:
-        handlers: list[Handler] = []
-        given = self.on_trace_ready
-        if isinstance(given, dict):
-            show = partial(runner.logger.info, "ProfilerHook:\n%s")
-            handlers.append(handler_of(given, runner.logger, runner.log_dir, show))
-        elif given is not None:
-            handlers.append(given)
-        if self.json_trace_path is not None and is_main_process():
-            path = Path(self.json_trace_path)
-            handlers.append(lambda trace: export_trace(trace, path, runner.logger))
+        path = self.json_trace_path if is_main_process() else None
+        show = partial(runner.logger.info, "ProfilerHook:\n%s")
+        handlers = handlers_of(self.on_trace_ready, path, runner.logger, runner.log_dir, show)
 
         def ready(trace: Any) -> None:
             self._n_traces += 1

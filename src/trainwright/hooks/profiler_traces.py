@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,21 @@ def schedule_of(given: Any) -> Callable[[int], Any]:
         raise ConfigError(f"ProfilerHook schedule: {error}") from error
 
 
-def handler_of(cfg: dict[str, Any], logger: Logger, folder: str, show: Callable[[str], None]) -> Handler:
+def handlers_of(
+    given: Any, json_trace_path: str | None, logger: Logger, folder: str, show: Callable[[str], None]
+) -> list[Handler]:
+    """What is to get each trace: ``on_trace_ready``, and what writes a file."""
+    handlers: list[Handler] = []
+    if isinstance(given, dict):
+        handlers.append(_described(given, logger, folder, show))
+    elif given is not None:
+        handlers.append(given)
+    if json_trace_path is not None:
+        handlers.append(partial(_export, path=Path(json_trace_path), logger=logger))
+    return handlers
+
+
+def _described(cfg: dict[str, Any], logger: Logger, folder: str, show: Callable[[str], None]) -> Handler:
     """The handler that `cfg` describes: its table goes to `show`, files for TensorBoard go under `folder`."""
     cfg = dict(cfg)
     if cfg.pop("type") == "log_trace":
@@ -67,7 +82,7 @@ def handler_of(cfg: dict[str, Any], logger: Logger, folder: str, show: Callable[
     return handler
 
 
-def export_trace(trace: Any, path: Path, logger: Logger) -> None:
+def _export(trace: Any, path: Path, logger: Logger) -> None:
     """Write a file for chrome://tracing or ui.perfetto.dev."""
     path.parent.mkdir(parents=True, exist_ok=True)
     trace.export_chrome_trace(str(path))

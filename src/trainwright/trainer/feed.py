@@ -9,6 +9,7 @@ from trainwright.base.errors import ConfigError, DataError
 from trainwright.base.text import did_you_mean
 from trainwright.engine.loops.base import ends_by_itself, length_or_none
 from trainwright.engine.passes import PassReader
+from trainwright.engine.rewind import order_makers
 from trainwright.state import Stateful
 
 RESUME_DATA = ("exact", "order", "anew")
@@ -112,9 +113,7 @@ def checked_resume(resume_data: str) -> str:
 
 
 def _samplers(loader: Any) -> list[Any]:
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    found = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
-    return list({id(one): one for one in found if callable(getattr(one, "set_epoch", None))}.values())
+    return [one for one in order_makers(loader) if callable(getattr(one, "set_epoch", None))]
 
 
 def _set_epoch(loader: Any, epoch: int) -> None:

@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import profiler
@@ -15,7 +14,7 @@ from trainwright.base.errors import ConfigError
 from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
 from trainwright.dist import is_main_process
-from trainwright.hooks.profiler_traces import Handler, check_handler, export_trace, handler_of, schedule_of
+from trainwright.hooks.profiler_traces import Handler, check_handler, handlers_of, schedule_of
 
 _ACTIVITIES = {"cpu": profiler.ProfilerActivity.CPU, "cuda": profiler.ProfilerActivity.CUDA}
 
@@ -94,14 +93,8 @@ class ProfilerHook(Hook):
         runner.logger.info("ProfilerHook records: training is slower until it has finished.")
 
     def _trace_handler(self, runner: Any) -> Handler | None:
-        handlers: list[Handler] = []
-        given = self.on_trace_ready
-        if isinstance(given, dict):
-            handlers.append(handler_of(given, runner.logger, runner.work_dir or "", _show))
-        elif given is not None:
-            handlers.append(given)
-        if self.json_trace_path is not None:
-            handlers.append(partial(export_trace, path=Path(self.json_trace_path), logger=runner.logger))
+        folder = runner.work_dir or ""
+        handlers = handlers_of(self.on_trace_ready, self.json_trace_path, runner.logger, folder, _show)
         return partial(_hand_over, handlers) if handlers else None
 
     def after_train_iter(self, runner: Any) -> None:

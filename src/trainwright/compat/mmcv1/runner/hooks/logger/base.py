@@ -12,6 +12,7 @@ import torch
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.optional import require
+from trainwright.compat.mmcv1.runner.dist_utils import master_only
 from trainwright.compat.mmcv1.runner.hooks.hook import Hook
 
 
@@ -97,10 +98,18 @@ class LoggerHook(Hook):
         return tags
 
     def before_run(self, runner: Any) -> None:
-        """Have the last logger empty the output."""
+        """Have the last logger empty the output; on rank 0 open what is written to."""
         last = next((hook for hook in reversed(runner.hooks) if isinstance(hook, LoggerHook)), None)
         if last is not None:
             last.reset_flag = True
+        self._open(runner)
+
+    @master_only
+    def _open(self, runner: Any) -> None:
+        self._begin(runner)
+
+    def _begin(self, runner: Any) -> None:
+        """What a tracker needs before the first line, on rank 0 alone."""
 
     def before_epoch(self, runner: Any) -> None:
         """Begin without what the last epoch has left."""

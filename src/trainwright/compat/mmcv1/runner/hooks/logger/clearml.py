@@ -29,13 +29,7 @@ class ClearMLLoggerHook(LoggerHook):
         """Import the package."""
         self.clearml: Any = self.package("clearml", "clearml")
 
-    def before_run(self, runner: Any) -> None:
-        """Make the task."""
-        super().before_run(runner)
-        self._begin()
-
-    @master_only
-    def _begin(self) -> None:
+    def _begin(self, runner: Any) -> None:
         self.task = self.clearml.Task.init(**(self.init_kwargs or {}))
         self.task_logger = self.task.get_logger()
 

@@ -38,13 +38,7 @@ class MlflowLoggerHook(LoggerHook):
         self.mlflow: Any = self.package("mlflow", "mlflow")
         self.mlflow_pytorch: Any = self.package("mlflow.pytorch", "mlflow")
 
-    def before_run(self, runner: Any) -> None:
-        """Say what run this is."""
-        super().before_run(runner)
-        self._begin()
-
-    @master_only
-    def _begin(self) -> None:
+    def _begin(self, runner: Any) -> None:
         if self.exp_name is not None:
             self.mlflow.set_experiment(self.exp_name)
         if self.tags is not None:

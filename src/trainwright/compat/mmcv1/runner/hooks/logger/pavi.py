@@ -64,12 +64,6 @@ class PaviLoggerHook(LoggerHook):
         self.add_ckpt_start = ckpt.get("start", 0)
         self.add_ckpt_interval = ckpt.get("interval", 1)
 
-    def before_run(self, runner: Any) -> None:
-        """Open the writer."""
-        super().before_run(runner)
-        self._begin(runner)
-
-    @master_only
     def _begin(self, runner: Any) -> None:
         pavi: Any = self.package("pavi", "pavi")
         self.run_name = runner.work_dir.split("/")[-1]

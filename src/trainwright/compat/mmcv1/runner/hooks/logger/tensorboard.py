@@ -26,12 +26,6 @@ class TensorboardLoggerHook(LoggerHook):
         super().__init__(interval, ignore_last, reset_flag, by_epoch)
         self.log_dir = log_dir
 
-    def before_run(self, runner: Any) -> None:
-        """Open the writer."""
-        super().before_run(runner)
-        self._begin(runner)
-
-    @master_only
     def _begin(self, runner: Any) -> None:
         if "torch.utils.tensorboard" not in sys.modules:
             self.package("tensorboard", "tensorboard", "vis")

@@ -49,13 +49,7 @@ class WandbLoggerHook(LoggerHook):
         """Import the package."""
         self.wandb: Any = self.package("wandb", "wandb")
 
-    def before_run(self, runner: Any) -> None:
-        """Start the run."""
-        super().before_run(runner)
-        self._begin()
-
-    @master_only
-    def _begin(self) -> None:
+    def _begin(self, runner: Any) -> None:
         if self.wandb is None:
             self.import_wandb()
         self.wandb.init(**(self.init_kwargs or {}))
