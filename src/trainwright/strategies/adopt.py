@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
 from torch import nn
@@ -18,6 +19,8 @@ from trainwright.checkpoint import CheckpointManager
 from trainwright.model import is_model_wrapper
 from trainwright.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
 from trainwright.strategies.state import StrategyState
+
+_placed: WeakKeyDictionary[nn.Module, ReferenceType[StrategyState]] = WeakKeyDictionary()  # neither is kept alive
 
 
 class AdoptedStrategy(StrategyState):
@@ -116,6 +119,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return found  # type: ignore[no-any-return]
         found = inner
+
+
+def note_placed(strategy: StrategyState) -> None:
+    """This strategy has placed its model: who has the module alone finds it by :func:`placed_by`."""
+    _placed[strategy.unwrapped_model] = ref(strategy)
+
+
+def placed_by(model: nn.Module) -> StrategyState | None:
+    """The strategy that has placed a user's module, if one has and is still there."""
+    found = _placed.get(model)
+    return None if found is None else found()
 
 
 def wrapped(optimizer: Any) -> BaseOptimWrapper:

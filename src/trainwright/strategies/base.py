@@ -20,7 +20,7 @@ from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
 from trainwright.registry import MODELS
-from trainwright.strategies.adopt import follow_parameters
+from trainwright.strategies.adopt import follow_parameters, note_placed
 from trainwright.strategies.environment import (
     Randomness,
     claimed,
@@ -244,6 +244,7 @@ class BaseStrategy(StrategyState, ABC):
         self.dispatch_kwargs["init_weights_for_test_or_val"] = False  # there are weights already
         names = {parameter: name for name, parameter in model.named_parameters()}
         self.place_model(model)
+        note_placed(self)
         self.init_model_weights()
         if optimizer is not None:
             placed = dict(self.unwrapped_model.named_parameters())

@@ -35,10 +35,10 @@ class ShardedState(StrategyState):
         """Take this rank's parts out of whole tensors."""
         wrapper: Any = self.optim_wrapper
         if isinstance(wrapper, OptimWrapperDict):
-            parts = {name: _divided(one.optimizer, state_dict[name]) for name, one in wrapper.items()}
+            parts = {name: divided(one.optimizer, state_dict[name]) for name, one in wrapper.items()}
             super().load_optim_state_dict({**state_dict, **parts})
         else:
-            super().load_optim_state_dict(_divided(wrapper.optimizer, state_dict))
+            super().load_optim_state_dict(divided(wrapper.optimizer, state_dict))
 
     def _tree_to_load(self, filename: str, map_location: MapLocation, trusted: bool) -> dict[str, Any]:
         """Of a step folder a rank reads its own parts, when they are put in place. All ranks call this."""
@@ -81,7 +81,7 @@ def clip_sharded(params: list[nn.Parameter], type: str = "norm", **options: Any)
     return total  # type: ignore[no-any-return]
 
 
-def _divided(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+def divided(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
     """An optimizer's state dict with this rank's parts of the tensors that are as large as their parameter."""
     params = [param for group in optimizer.param_groups for param in group["params"]]
     state = dict(saved.get("state", {}))

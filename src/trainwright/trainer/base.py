@@ -149,6 +149,7 @@ class TrainerBase:
         self.start_iter: int = 0
         self._loaded: dict[str, Any] | None = None  # a state that the next training may take up
         self._saves_together = False
+        self._saves_apart = False  # on this rank and not, or otherwise, on all
 
     @property
     def iter(self) -> int:
@@ -228,12 +229,12 @@ class TrainerBase:
     @contextmanager
     def _as_running(self) -> Iterator[None]:
         token = _running.set((*_running.get(), self))
-        self._saves_together = _agree_on_saving(self._hooks)
+        self._saves_together, self._saves_apart = _agree_on_saving(self._hooks)
         try:
             yield
         finally:
             _running.reset(token)
-            self._saves_together = False
+            self._saves_together = self._saves_apart = False
             self._close()
 
     def _close(self) -> None:
@@ -386,10 +387,11 @@ def _of_this_rank(exact: dict[str, Any]) -> dict[str, Any]:
     return items[0] if dist.get_rank() == 0 else {"rank0": items[0]}
 
 
-def _agree_on_saving(hooks: Sequence[Any]) -> bool:
-    """Whether all ranks have the same hooks that save, so that they can save together. All ranks call this."""
+def _agree_on_saving(hooks: Sequence[Any]) -> tuple[bool, bool]:
+    """Whether all ranks have the same hooks that save, so that they can save together; whether this rank has hooks that
+    save, and other ranks have not. All ranks call this."""
     if dist.get_world_size() == 1:
-        return False
+        return False, False
     own = [type(hook).__qualname__ for hook in hooks if getattr(hook, "saves_state", False)]
     everywhere = dist.all_gather_object(own)
     together = all(other == own for other in everywhere)
@@ -399,4 +401,4 @@ def _agree_on_saving(hooks: Sequence[Any]) -> bool:
             "Register it on all ranks; rank 0 alone writes.",
             " and ".join(own),
         )
-    return bool(own) and together
+    return bool(own) and together, bool(own) and not together

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from trainwright import dist
 from trainwright.base.errors import CheckpointError, RegistryError
@@ -25,7 +26,8 @@ from trainwright.checkpoint.layouts import meta_of
 from trainwright.checkpoint.manager import HINT
 from trainwright.io import atomic_write_text
 from trainwright.state import weights_on_host
-from trainwright.strategies.adopt import AdoptedStrategy, unwrapped
+from trainwright.strategies.adopt import placed_by, unwrapped
+from trainwright.strategies.sharded_state import divided
 from trainwright.trainer.base import TrainerBase
 
 _SUFFIX = ".pth"
@@ -45,8 +47,9 @@ class Checkpointer:
     Each file appears whole, or not at all, with checksums, and holds tensors and plain data only; then the text file
     ``last_checkpoint`` names it. A resume takes the newest file that verifies.
 
-    Rank 0 writes. With a trainer whose hook saves on every rank (see HookBase) all ranks call :meth:`save`; otherwise
-    rank 0 may do so alone. ``save_to_disk=False`` writes nothing. A trainer is held weakly: its hook may hold this.
+    Rank 0 writes. With a trainer whose hook saves on every rank (see HookBase), and of a model that is sharded over
+    ranks, all ranks call :meth:`save`; otherwise rank 0 may do so alone. ``save_to_disk=False`` writes nothing. A
+    trainer is held weakly: its hook may hold this.
     """
 
     def __init__(
@@ -84,10 +87,12 @@ class Checkpointer:
     def save(self, name: str, **kwargs: Any) -> None:
         """Save all objects as ``name``, and ``kwargs`` beside them, which ``load`` returns."""
         manager = self._manager
-        together = any(getattr(found, "_saves_together", False) for found in self.checkpointables.values())
+        together = self._is_sharded() or self._says("_saves_together")
         is_writer = self.save_to_disk and dist.is_main_process()
         if manager is None or not (together or is_writer):
             return
+        if self._says("_saves_apart"):
+            self.refuse_some_ranks()
         tree = self._tree(kwargs)
         file = f"{name}{_SUFFIX}"
         if self.save_to_disk and not self._has_swept:
@@ -108,17 +113,36 @@ class Checkpointer:
             manager.save(file, tree)
         self.tag_last_checkpoint(file)
 
+    def refuse_some_ranks(self) -> None:
+        """A CheckpointError where it takes all ranks to save this model, and some alone are about to."""
+        if self._is_sharded():
+            raise CheckpointError(
+                f"some ranks alone cannot save {type(self.model).__name__}, which is sharded over all of them: "
+                "register the hooks that save on every rank. Rank 0 writes the file."
+            )
+
+    def _is_sharded(self) -> bool:
+        return any(map(dist.is_sharded, self.model.parameters()))
+
+    def _says(self, name: str) -> bool:
+        """Whether a trainer among the checkpointables says so."""
+        return any(getattr(found, name, False) for found in self.checkpointables.values())
+
     def _say_saving(self, file: str) -> None:
         if dist.is_main_process():
             self.logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file))
 
     def _tree(self, beside: Mapping[str, Any]) -> dict[str, Any]:
         strategy = self._strategy()
-        tree: dict[str, Any] = {
-            "model": weights_on_host(self.model.state_dict()) if strategy is None else strategy.model_state_dict()
-        }
+        tree: dict[str, Any] = {}
+        if strategy is not None:
+            tree["model"] = strategy.model_state_dict()
+        elif self._is_sharded():
+            tree["model"] = dist.gathered_tree(self.model.state_dict())
+        else:
+            tree["model"] = weights_on_host(self.model.state_dict())
         for key, found in self.checkpointables.items():
-            tree[key] = found.state_dict()
+            tree[key] = dist.gathered_tree(found.state_dict()) if self._is_sharded() else found.state_dict()
         tree.update(beside)
         meta: dict[str, Any] = {"trainwright_version": __version__, "time": time.strftime("%Y%m%d_%H%M%S")}
         trainer = next((found for found in self.checkpointables.values() if hasattr(found, "finished_iters")), None)
@@ -130,10 +154,8 @@ class Checkpointer:
         return tree
 
     def _strategy(self) -> Any:
-        """The one that has placed this model for a trainer, and knows how."""
-        strategies = (getattr(found, "strategy", None) for found in self.checkpointables.values())
-        found = next((s for s in strategies if s is not None and s.unwrapped_model is self.model), None)
-        return None if isinstance(found, AdoptedStrategy) else found
+        """The one that has placed this model for a trainer, and knows how to have its weights."""
+        return placed_by(self.model)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the file ``last_checkpoint``: that this one is to be resumed from."""
@@ -219,7 +241,8 @@ class Checkpointer:
             self._log_incompatible_keys(incompatible)
         for key in wanted:
             if key in checkpoint:
-                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+                found, state = self.checkpointables[key], checkpoint.pop(key)
+                found.load_state_dict(divided(found, state) if isinstance(found, Optimizer) else state)
         return checkpoint
 
     def _load_file(self, f: str) -> dict[str, Any]:
@@ -243,7 +266,8 @@ class Checkpointer:
         unexpected = [name for name in weights if name not in own]
         strategy = self._strategy()
         if strategy is None:
-            self.model.load_state_dict(weights, strict=False)
+            own_parts = {name: dist.laid_out_as(value, own.get(name)) for name, value in weights.items()}
+            self.model.load_state_dict(own_parts if self._is_sharded() else weights, strict=False)
         else:
             strategy.load_model_state_dict(weights, strict=False, revise_keys=(), min_loaded=0.0)
         return IncompatibleKeys(missing, unexpected, wrong)

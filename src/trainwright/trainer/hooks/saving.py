@@ -22,10 +22,16 @@ class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
     def before_train(self) -> None:
         """Take over when training ends."""
         self.max_iter = self.trainer.max_iter
+        _check_ranks(self.trainer, self.checkpointer)
 
     def after_step(self) -> None:
         """Save, when it is time."""
         self.step(self.trainer.iter)
+
+
+def _check_ranks(trainer: Any, checkpointer: Any) -> None:
+    if getattr(trainer, "_saves_apart", False) and hasattr(checkpointer, "refuse_some_ranks"):
+        checkpointer.refuse_some_ranks()
 
 
 class BestCheckpointer(HookBase):
@@ -81,6 +87,10 @@ class BestCheckpointer(HookBase):
         elif self._update_best(value, at):
             self._checkpointer.save(self._file_prefix, iteration=at)
             self._logger.info(f"{self._val_metric} is {value:.5f} at iteration {at}, the best so far: saved.")
+
+    def before_train(self) -> None:
+        """Find out whether this rank can save."""
+        _check_ranks(self.trainer, self._checkpointer)
 
     def after_step(self) -> None:
         """As EvalHook does: not at the last iteration, which is after_train's."""
