@@ -45,7 +45,7 @@ class AdoptedStrategy(StrategyState):
         if optimizer is not None:
             self.optim_wrapper = wrapped(optimizer)
         self.param_schedulers = []
-        self._given_optimizer = optimizer
+        self.given_optimizer = optimizer  # without the wrapper that is made around it
         self._folder = None if work_dir is None else os.path.abspath(work_dir)
         self._logger = logger
         self.dispatch_kwargs = {}
@@ -96,7 +96,7 @@ class AdoptedStrategy(StrategyState):
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer in torch's own layout, or of each under its name; of a given wrapper the wrapper's."""
-        given = self._given_optimizer
+        given = self.given_optimizer
         if isinstance(given, BaseOptimWrapper):
             return given.state_dict()
         if isinstance(given, Mapping):

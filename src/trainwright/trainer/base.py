@@ -141,7 +141,6 @@ class TrainerBase:
 
     storage: EventStorage
     ctx: RunContext  # of the last training
-    _training: object = None  # stands for the last training
 
     def __init__(self) -> None:
         self._clock = Clock()
@@ -220,7 +219,6 @@ class TrainerBase:
         self.ctx = ctx = RunContext(type(self).__name__, self._table, clock)
         self._table.rebuild()
         storage = self.storage = EventStorage(start_iter, clock=clock, metrics=ctx.metrics)
-        self._training = object()
         with self._as_running(), ctx, storage, open_phase(ctx, Phase.TRAIN):
             self._take_up(self._own_state())
             run_flat(ctx, self.run_step)
@@ -368,6 +366,12 @@ class TrainerBase:
         """Put in place what this rank had of its own, right before the first iteration."""
         if "rng" in own:
             rng.restore(own["rng"])
+
+
+def training_under_way() -> RunContext | None:
+    """The context of the innermost training of this thread, None outside of any."""
+    running = _running.get()
+    return running[-1].ctx if running else None
 
 
 def _of_this_rank(exact: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class EventStorage:
         self._scalars: dict[str, _Scalar] = {}
         self._histories: dict[str, HistoryBuffer] = {}
         self._hints: dict[str, bool] = {}
-        self._prefix = ""
+        self.prefix = ""  # of the names that are put: the name scopes that are open
         # Writers of other projects read these two under these names.
         self._vis_data: list[tuple[str, Any, int]] = []
         self._waiting_histograms: list[_Histogram] = []
@@ -104,9 +104,7 @@ class EventStorage:
         one name are an EventStorageError.
         """
         if type(value) is not float:
-            value = (
-                MetricStore.kept("", self._prefix + name, value) if isinstance(value, torch.Tensor) else float(value)
-            )
+            value = MetricStore.kept("", self.prefix + name, value) if isinstance(value, torch.Tensor) else float(value)
         self._put(name, value, smoothing_hint, cur_iter)
 
     def put_output(self, name: str, value: Any, cur_iter: int | None = None) -> None:
@@ -119,8 +117,8 @@ class EventStorage:
             self.put_scalar(name, value, True, cur_iter)
 
     def _put(self, name: str, value: Any, smoothing_hint: bool, cur_iter: int | None) -> None:
-        if self._prefix:
-            name = self._prefix + name
+        if self.prefix:
+            name = self.prefix + name
         scalar = self._scalars.get(name)
         if scalar is None or scalar.hint is not smoothing_hint:
             scalar = self._new_scalar(name, bool(smoothing_hint))
@@ -257,12 +255,12 @@ class EventStorage:
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
         """Within it, scalars are put as ``name/...``."""
-        outer = self._prefix
-        self._prefix = f"{name.rstrip('/')}/"
+        outer = self.prefix
+        self.prefix = f"{name.rstrip('/')}/"
         try:
             yield
         finally:
-            self._prefix = outer
+            self.prefix = outer
 
     # ----------------------------------------------------------------------------------------------------------- state
     def state_dict(self) -> dict[str, Any]:

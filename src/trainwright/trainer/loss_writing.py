@@ -69,4 +69,4 @@ def _put(storage: EventStorage, losses: Mapping[str, Any], total: Any, at: int, 
     if len(losses) > 1:
         for own, loss in losses.items():
             storage.put_output(own, loss, at)
-    LossCheck.of(storage.metrics).add(storage._prefix, name, losses)
+    LossCheck.of(storage.metrics).add(storage.prefix, name, losses)

@@ -20,7 +20,7 @@ from trainwright.strategies import AdoptedStrategy, BaseStrategy
 from trainwright.strategies.adopt import wrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
 from trainwright.strategies.warm_up import leaving_nothing
-from trainwright.trainer.base import TrainerBase, _running
+from trainwright.trainer.base import TrainerBase, training_under_way
 from trainwright.trainer.events import get_event_storage
 from trainwright.trainer.feed import EndlessBatches, checked_resume
 from trainwright.trainer.loss_check import not_finite
@@ -86,7 +86,7 @@ class SimpleTrainer(TrainerBase):
         self._writing: list[Future[None]] = []
         self._gathering: PendingLosses | None = None
         self._overrides: set[str] | None = None
-        self._begun: object = _NONE_YET  # the training whose steps these are
+        self._begun: object = _NONE_YET  # the context of the training whose steps these are
 
     def _wrap(self, optimizer: Any) -> Any:
         return wrapped(optimizer)
@@ -126,8 +126,7 @@ class SimpleTrainer(TrainerBase):
                 f"[{type(self).__name__}] model was changed to eval mode! Call model.train() at the end of what put it "
                 "there; to train a part in eval mode, override train() of that part."
             )
-        running = _running.get()
-        if self._begun is not (running[-1]._training if running else None):
+        if self._begun is not training_under_way():
             self._begin_steps_of_another()
         self._clock.completing = Completing.NOTHING
         began = perf_counter()
@@ -309,8 +308,7 @@ class SimpleTrainer(TrainerBase):
         end = -1 if self.max_iter is None else self.max_iter
         self.optim_wrapper.initialize_count_status(strategy.unwrapped_model, self.start_iter, end)
         self._overrides = None
-        running = _running.get()
-        self._begun = running[-1]._training if running else None
+        self._begun = training_under_way()
 
 
 class AMPTrainer(SimpleTrainer):

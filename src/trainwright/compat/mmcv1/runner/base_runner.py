@@ -95,7 +95,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
     def strategy(self) -> AdoptedStrategy:
         """The state of the model and the optimizer of now, as the rest of the package sees it."""
         made = self._strategy
-        if made is None or made.model is not self.model or made._given_optimizer is not self.optimizer:
+        if made is None or made.model is not self.model or made.given_optimizer is not self.optimizer:
             made = AdoptedStrategy(self.model, self.optimizer, work_dir=self.work_dir, logger=self.logger)
             self._strategy = made
         return made
