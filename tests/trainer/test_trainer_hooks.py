@@ -296,10 +296,10 @@ def test_old_checkpoints_of_a_foreign_checkpointer_go_through_its_path_manager()
 @pytest.mark.parametrize(
     ("mode", "metrics", "saved_at"),
     [
-        ("max", [0.3, 0.4, 0.35, 0.5], [9, 19, 40]),
+        ("max", [0.3, 0.4, 0.35, 0.5], [9, 19, 39]),
         ("min", [1.0, 0.8, 0.9, 0.9], [9, 19]),
         ("min", [math.nan, 0.8, 0.9, 0.9], [19]),
-        ("max", [1.0, math.inf, 0.5, 2.0], [9, 40]),
+        ("max", [1.0, math.inf, 0.5, 2.0], [9, 39]),
         ("max", [1.0, 1.0, 1.0, 1.0], [9]),
     ],
 )

@@ -85,7 +85,8 @@ class BestCheckpointer(HookBase):
                 "stays the best."
             )
         elif self._update_best(value, at):
-            self._checkpointer.save(self._file_prefix, iteration=at)
+            # What is saved is the state of now; after training a metric stands one iteration behind the last.
+            self._checkpointer.save(self._file_prefix, iteration=self.trainer.finished_iters - 1)
             self._logger.info(f"{self._val_metric} is {value:.5f} at iteration {at}, the best so far: saved.")
 
     def before_train(self) -> None:
