@@ -147,8 +147,8 @@ class TrainerBase:
         self._table = TrainerHooks(self)
         self.start_iter: int = 0
         self._loaded: dict[str, Any] | None = None  # a state that the next training may take up
-        self._saves_together = False
-        self._saves_apart = False  # on this rank and not, or otherwise, on all
+        self.saves_together = False  # while it trains on several ranks: all have the same hooks that save
+        self.saves_apart = False  # this one has such hooks, and others have not
 
     @property
     def iter(self) -> int:
@@ -227,12 +227,12 @@ class TrainerBase:
     @contextmanager
     def _as_running(self) -> Iterator[None]:
         token = _running.set((*_running.get(), self))
-        self._saves_together, self._saves_apart = _agree_on_saving(self._hooks)
+        self.saves_together, self.saves_apart = _agree_on_saving(self._hooks)
         try:
             yield
         finally:
             _running.reset(token)
-            self._saves_together = self._saves_apart = False
+            self.saves_together = self.saves_apart = False
             self._close()
 
     def _close(self) -> None:
@@ -304,8 +304,8 @@ class TrainerBase:
             outer.ctx.metrics.flush()  # a loss that is not finite is found before it is saved
         if outer is self and hasattr(self, "storage"):
             exact["histories"] = self.storage.state_dict()
-        own = self._rank_state(outer._saves_together)
-        exact["ranks"] = dist.all_gather_object(own) if outer._saves_together else [own]
+        own = self._rank_state(outer.saves_together)
+        exact["ranks"] = dist.all_gather_object(own) if outer.saves_together else [own]
         if more:
             exact["hooks"] = more
         return {"iteration": max(done - 1, 0), **({"hooks": hooks} if hooks else {}), "exact": exact}

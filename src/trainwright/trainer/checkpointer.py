@@ -87,11 +87,11 @@ class Checkpointer:
     def save(self, name: str, **kwargs: Any) -> None:
         """Save all objects as ``name``, and ``kwargs`` beside them, which ``load`` returns."""
         manager = self._manager
-        together = self._is_sharded() or self._says("_saves_together")
+        together = self._is_sharded() or self._says("saves_together")
         is_writer = self.save_to_disk and dist.is_main_process()
         if manager is None or not (together or is_writer):
             return
-        if self._says("_saves_apart"):
+        if self._says("saves_apart"):
             self.refuse_some_ranks()
         tree = self._tree(kwargs)
         file = f"{name}{_SUFFIX}"
@@ -208,9 +208,8 @@ class Checkpointer:
     def remove(self, paths: Iterable[str], newest: str) -> None:
         """Delete older checkpoints, once ``newest`` is found to be whole."""
         manager = self._manager
-        if manager is not None and dist.is_main_process() and manager.is_verified(newest):
-            for path in paths:
-                Path(path).unlink(missing_ok=True)
+        if manager is not None and dist.is_main_process():
+            manager.purge_alone(list(paths), newest)
 
     # loading ------------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
 
 
 def _check_ranks(trainer: Any, checkpointer: Any) -> None:
-    if getattr(trainer, "_saves_apart", False) and hasattr(checkpointer, "refuse_some_ranks"):
+    if getattr(trainer, "saves_apart", False) and hasattr(checkpointer, "refuse_some_ranks"):
         checkpointer.refuse_some_ranks()
 
 
@@ -70,7 +70,7 @@ class BestCheckpointer(HookBase):
 
     def _best_checking(self) -> None:
         # Ranks that save together must agree, and a metric may be known to rank 0 alone.
-        found = from_main(self._newest) if self.trainer._saves_together else self._newest()
+        found = from_main(self._newest) if self.trainer.saves_together else self._newest()
         if found is None:
             self._logger.warning(
                 f"BestCheckpointer saved nothing at iteration {self.trainer.iter}: {self._val_metric!r} is not among "

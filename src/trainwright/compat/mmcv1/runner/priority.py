@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from trainwright.base.text import did_you_mean
+from trainwright.compat.mmcv1.errors import LackingError
 from trainwright.engine import Priority as OurPriority
 
 
@@ -23,11 +24,6 @@ class Priority(enum.Enum):
     LOWEST = OurPriority.LOWEST.value
 
 
-class _UnknownPriority(KeyError):
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 def get_priority(priority: int | str | Priority) -> int:
     """The number of a priority given as number from 0 to 100, name, or member."""
     if isinstance(priority, (Priority, OurPriority)):
@@ -40,6 +36,6 @@ def get_priority(priority: int | str | Priority) -> int:
         names = list(Priority.__members__)
         if priority.upper() not in names:
             near = did_you_mean(priority.upper(), names)
-            raise _UnknownPriority(f"priority {priority!r} is unknown: use one of {', '.join(names)}.{near}")
+            raise LackingError(f"priority {priority!r} is unknown: use one of {', '.join(names)}.{near}")
         return int(Priority[priority.upper()].value)
     raise TypeError(f"priority must be an integer, a name or a Priority, but got {priority!r} of {type(priority)}")
