@@ -328,3 +328,26 @@ def test_a_history_is_bounded_and_its_average_is_not():
     assert history.avg(50) == 8.0
     assert history.n_since(-1) == 3
     assert history.global_avg() == 4.5
+
+
+def test_each_thread_has_the_storage_that_it_has_opened(storage):
+    opened, go_on = threading.Event(), threading.Event()
+    found = {}
+
+    def elsewhere():
+        found["outer"] = get_event_storage()
+        with EventStorage() as own:
+            opened.set()
+            go_on.wait(10)
+            found["own"] = get_event_storage() is own
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    opened.wait(10)
+    assert get_event_storage() is storage
+    with EventStorage() as inner:  # closed before the other thread's, which was opened earlier
+        assert get_event_storage() is inner
+    go_on.set()
+    thread.join()
+    assert found == {"outer": storage, "own": True}
+    assert get_event_storage() is storage

@@ -83,6 +83,14 @@ def test_metrics_of_a_dict_of_losses_and_of_a_loss() -> None:
     assert set(alone.storage.latest()) == {"rank_data_time", "data_time", "total_loss"}
 
 
+def test_settings_that_cannot_be_are_refused() -> None:
+    model = Net()
+    with pytest.raises(ConfigError, match="gather_metric_period must be at least 1 iteration, but got 0"):
+        SimpleTrainer(model, batches(), sgd(model), gather_metric_period=0)
+    with pytest.raises(ConfigTypeError, match=r"strategy must be a strategy object, such as DDPStrategy\(\).*'ddp'"):
+        SimpleTrainer(model, batches(), sgd(model), strategy="ddp")  # type: ignore[arg-type]
+
+
 def test_metrics_are_put_every_so_many_iterations() -> None:
     model = Net()
     trainer = SimpleTrainer(model, batches(), sgd(model), gather_metric_period=3)

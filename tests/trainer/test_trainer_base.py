@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import weakref
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_no_iteration_at_all_is_a_success() -> None:
     trainer.register_hooks([Recording(log)])
     trainer.train(5, 5)
     assert [point for _, point, *_ in log] == ["before_train", "after_train"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"), [(0, None, "max_iter=None"), (0, 1e5, "max_iter=100000.0"), ("1", 2, "start_iter='1'")]
+)
+def test_iterations_are_whole_numbers(start: Any, end: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"needs whole numbers, start_iter and max_iter, but got {said}")):
+        Counting().train(start, end)
 
 
 def test_a_failure_is_logged_and_raised_and_after_train_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -309,6 +309,13 @@ def test_the_best_evaluation_is_saved(mode, metrics, saved_at):
     assert saver.saved == [("best", {"iteration": at}) for at in saved_at]
 
 
+def test_hooks_refuse_what_they_cannot_do():
+    with pytest.raises(ConfigError, match="PeriodicCheckpointer period must be at least 1 iteration, but got 0"):
+        PeriodicCheckpointer(Saver(), 0)
+    with pytest.raises(ConfigTypeError, match="eval_function must be a function without arguments, but got None"):
+        EvalHook(5, None)
+
+
 def test_a_metric_that_there_is_not_is_told(caplog):
     saver = Saver()
     with caplog.at_level(logging.WARNING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from trainwright import dist
+from trainwright.base.errors import ConfigTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.engine import Dialect, Event, HookTable, Phase, open_phase
 from trainwright.engine.loops.flat import run_flat
@@ -213,6 +215,7 @@ class TrainerBase:
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Iterations ``start_iter`` to ``max_iter - 1``."""
+        start_iter, max_iter = _whole("start_iter", start_iter), _whole("max_iter", max_iter)
         logging.getLogger(__name__).info("Starting training from iteration %s", start_iter)
         clock, self.start_iter = self._clock, start_iter
         clock.iter, clock.max_iters, clock.completing = start_iter, max_iter, Completing.NOTHING
@@ -366,6 +369,16 @@ class TrainerBase:
         """Put in place what this rank had of its own, right before the first iteration."""
         if "rng" in own:
             rng.restore(own["rng"])
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ConfigTypeError(
+            f"train() needs whole numbers, start_iter and max_iter, but got {name}={value!r} of type "
+            f"{type(value).__name__}."
+        ) from None
 
 
 def training_under_way() -> RunContext | None:

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from trainwright import dist
-from trainwright.base.errors import CheckpointError, RegistryError
+from trainwright.base.errors import CheckpointError, ConfigError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.base.version import __version__
 from trainwright.checkpoint import CheckpointManager, read_checkpoint, write_file
@@ -302,6 +302,11 @@ class PeriodicCheckpointer:
     ) -> None:
         self.checkpointer = checkpointer
         self.period = int(period)
+        if self.period < 1:
+            raise ConfigError(
+                f"PeriodicCheckpointer period must be at least 1 iteration, but got {period!r}: leave the hook out to "
+                "save nothing, or give a period longer than training to save the end alone."
+            )
         self.max_iter = max_iter
         if max_to_keep is not None and max_to_keep < 1:
             raise ValueError(f"max_to_keep must be at least 1, or None for all, but got {max_to_keep!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -16,18 +17,23 @@ from trainwright.trainer.history import HistoryBuffer
 
 _FOLD_ROWS = 4096  # see MetricStore.rows
 
-# Innermost last. One list for all threads: a step may have its metrics put by a thread of its own.
-_OPEN: list[EventStorage] = []
+# Innermost last, each with the thread that opened it. One list for all threads: a step may have its metrics put by a
+# thread of its own, which has opened none.
+_OPEN: list[tuple[int, EventStorage]] = []
 
 
 def get_event_storage() -> EventStorage:
-    """The innermost storage that is open (``with EventStorage(...)``, or a trainer that trains)."""
+    """The innermost storage that is open (``with EventStorage(...)``, or a trainer that trains): of those that this
+    thread has opened, if it has any."""
     if not _OPEN:
         raise EventStorageError(
             "get_event_storage() was called where no event storage is open: call it while a trainer trains, or inside "
             "`with EventStorage(): ...`. has_event_storage() says whether one is."
         )
-    return _OPEN[-1]
+    own, (opened_by, newest) = get_ident(), _OPEN[-1]
+    if opened_by == own or len(_OPEN) == 1:
+        return newest
+    return next((storage for thread, storage in reversed(_OPEN) if thread == own), newest)
 
 
 def has_event_storage() -> bool:
@@ -242,15 +248,17 @@ class EventStorage:
         self.iter += 1
 
     def __enter__(self) -> EventStorage:
-        _OPEN.append(self)
+        _OPEN.append((get_ident(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not _OPEN or _OPEN[-1] is not self:
+        own = get_ident()
+        newest = next((entry for entry in reversed(_OPEN) if entry[0] == own), None)
+        if newest is None or newest[1] is not self:
             raise EventStorageError("event storages must be closed in the reverse order of their opening.")
-        _OPEN.pop()
+        _OPEN.remove(newest)
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:

@@ -63,12 +63,19 @@ class SimpleTrainer(TrainerBase):
         model.train()
         self.resume_data = checked_resume(resume_data)
         self.data_loader = data_loader
+        if gather_metric_period < 1:
+            raise ConfigError(f"gather_metric_period must be at least 1 iteration, but got {gather_metric_period!r}.")
         self.gather_metric_period = gather_metric_period
         self.zero_grad_before_forward = zero_grad_before_forward
         self.async_write_metrics = async_write_metrics
         self.strategy: Any
         if strategy is None:
             self.strategy = AdoptedStrategy(model, self._wrap(optimizer))
+        elif not isinstance(strategy, BaseStrategy):
+            raise ConfigTypeError(
+                f"strategy must be a strategy object, such as DDPStrategy() of trainwright.strategies, or None, but "
+                f"got {strategy!r} of type {type(strategy).__name__}."
+            )
         else:
             self.strategy = strategy
             strategy.adopt(model, optimizer, **self._wrapper_settings(optimizer))

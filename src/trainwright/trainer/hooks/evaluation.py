@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from trainwright.base.errors import EvalResultError
+from trainwright.base.errors import ConfigTypeError, EvalResultError
 from trainwright.dist import barrier
 from trainwright.trainer.base import HookBase
 
@@ -18,6 +18,11 @@ class EvalHook(HookBase):
     """
 
     def __init__(self, eval_period: int, eval_function: Callable[[], Any], eval_after_train: bool = True) -> None:
+        if not callable(eval_function):
+            raise ConfigTypeError(
+                f"EvalHook eval_function must be a function without arguments, but got {eval_function!r} of type "
+                f"{type(eval_function).__name__}: lambda: test(model)."
+            )
         self._period = eval_period
         self._func = eval_function
         self._eval_after_train = eval_after_train
