@@ -149,20 +149,22 @@ def test_old_ones_go_when_the_new_one_is_whole(tmp_path, caplog):
     assert files(tmp_path) == ["epoch_3.pth", "latest.pth"]
 
 
-def test_what_a_kill_between_two_deletions_left_goes_with_the_next_save(tmp_path):
-    trained(tmp_path, CheckpointHook(interval=1), max_epochs=3)
-    resumed = a_runner(tmp_path, CheckpointHook(interval=1, max_keep_ckpts=1), max_epochs=5)
-    resumed.resume(str(tmp_path / "epoch_3.pth"))
+@pytest.mark.parametrize("n_epochs", [3, 4])
+def test_what_a_kill_before_the_deletions_left_goes_when_the_run_goes_on(tmp_path, n_epochs):
+    """Also where that has nothing left to save."""
+    trained(tmp_path, CheckpointHook(interval=1), max_epochs=2)
+    killed = a_runner(tmp_path, CheckpointHook(interval=1, max_keep_ckpts=2), max_epochs=n_epochs)
+    killed.resume(str(tmp_path / "epoch_2.pth"))
     with (
         mock.patch.object(CheckpointManager, "purge_alone", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
-        resumed.run([ones(N_BATCHES)], [("train", 1)])
-    assert files(tmp_path) == ["epoch_1.pth", "epoch_2.pth", "epoch_3.pth", "epoch_4.pth", "latest.pth"]
-    again = a_runner(tmp_path, CheckpointHook(interval=1, max_keep_ckpts=1), max_epochs=5)
-    again.resume(str(tmp_path / "epoch_4.pth"))
+        killed.run([ones(N_BATCHES)], [("train", 1)])
+    assert files(tmp_path) == ["epoch_1.pth", "epoch_2.pth", "epoch_3.pth", "latest.pth"]
+    again = a_runner(tmp_path, CheckpointHook(interval=1, max_keep_ckpts=1), max_epochs=n_epochs)
+    again.resume(str(tmp_path / "epoch_3.pth"))
     again.run([ones(N_BATCHES)], [("train", 1)])
-    assert files(tmp_path) == ["epoch_5.pth", "latest.pth"]
+    assert files(tmp_path) == [f"epoch_{n_epochs}.pth", "latest.pth"]
 
 
 def test_buffers_are_averaged_before(tmp_path):

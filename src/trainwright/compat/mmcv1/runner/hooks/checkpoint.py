@@ -62,6 +62,21 @@ class CheckpointHook(Hook):
             )
             self.args["create_symlink"] = False
         self.args.setdefault("create_symlink", self.file_client.allow_symlink)
+        self._catch_up(runner)
+
+    @master_only
+    def _catch_up(self, runner: Any) -> None:
+        """Delete what a run that was killed right after its last save could not: there may be no further save."""
+        if self.max_keep_ckpts < 1:
+            return
+        number = runner.epoch if self.by_epoch else runner.iter
+        path = self.file_client.join_path(self.out_dir, self._template.format(number))
+        if number and self.file_client.isfile(path):
+            self._delete_older(number, path)
+
+    @property
+    def _template(self) -> str:
+        return str(self.args.get("filename_tmpl", "epoch_{}.pth" if self.by_epoch else "iter_{}.pth"))
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save by epoch."""
@@ -86,22 +101,24 @@ class CheckpointHook(Hook):
 
     @master_only
     def _save_checkpoint(self, runner: Any) -> None:
-        template = self.args.get("filename_tmpl", "epoch_{}.pth" if self.by_epoch else "iter_{}.pth")
         number = (runner.epoch if self.by_epoch else runner.iter) + 1
-        name = template.format(number)
+        name = self._template.format(number)
         runner.save_checkpoint(self.out_dir, save_optimizer=self.save_optimizer, **{**self.args, "filename_tmpl": name})
         path = self.file_client.join_path(self.out_dir, name)
         if runner.meta is not None:
             runner.meta.setdefault("hook_msgs", {})["last_ckpt"] = path
-        if self.max_keep_ckpts > 0 and self.interval > 0:
-            delete_replaced(self.file_client, str(self.out_dir), self._too_old(template, number), path)
+        self._delete_older(number, path)
 
-    def _too_old(self, template: str, number: int) -> list[str]:
+    def _delete_older(self, number: int, newest: str) -> None:
+        if self.max_keep_ckpts > 0 and self.interval > 0:
+            delete_replaced(self.file_client, str(self.out_dir), self._too_old(number), newest)
+
+    def _too_old(self, number: int) -> list[str]:
         """The checkpoints before those that stay, oldest first, so that a kill leaves no gap behind which the next save
         would not look."""
         found: list[str] = []
         for step in range(number - self.max_keep_ckpts * self.interval, 0, -self.interval):
-            path = self.file_client.join_path(self.out_dir, template.format(step))
+            path = self.file_client.join_path(self.out_dir, self._template.format(step))
             if not self.file_client.isfile(path):
                 break
             found.insert(0, path)
