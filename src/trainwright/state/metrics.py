@@ -233,7 +233,7 @@ class MetricStore:
         except (TypeError, ValueError) as error:
             raise TrainwrightError(
                 f"metric {full} is {value!r} of type {type(value).__name__}: a logged metric is a number or a tensor "
-                "of one element. Text and other objects go to message_hub.update_info()."
+                "of one element. Text and other objects are none; a Runner takes them by message_hub.update_info()."
             ) from error
 
     def _raise_not_finite(self, bad: list[tuple[int, str, float]]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import Optimizer
 
-from trainwright.compat.mmcv1.errors import demand
+from trainwright.compat.mmcv1.errors import LackingError, demand
 from trainwright.compat.mmcv1.parallel import is_module_wrapper
 from trainwright.compat.mmcv1.runner import exact
 from trainwright.compat.mmcv1.runner.checkpoint import load_checkpoint
@@ -306,6 +306,9 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
         """Add the ``hooks`` of a dict, each with its ``interval`` unless it has one of its own."""
         if log_config is None:
             return
+        for name in ("interval", "hooks"):
+            if name not in log_config:
+                raise LackingError(f"log_config must have the keys 'interval' and 'hooks', but got {log_config!r}")
         for info in log_config["hooks"]:
             hook = build_from_cfg(info, HOOKS, default_args={"interval": log_config["interval"]})
             self.register_hook(hook, priority="VERY_LOW")
@@ -376,6 +379,11 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
         if not isinstance(outputs, dict):
             raise TypeError(f"{source} must return a dict, but got {outputs!r} of {type(outputs)}")
         if "log_vars" in outputs:
+            if "num_samples" not in outputs:
+                raise LackingError(
+                    f"{source} gives log_vars without num_samples, the number that averages weigh them by: it has "
+                    f"{', '.join(map(str, outputs))}"
+                )
             self.log_buffer.update(outputs["log_vars"], outputs["num_samples"])
         self.outputs = outputs
 

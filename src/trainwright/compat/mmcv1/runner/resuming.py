@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigError
 from trainwright.checkpoint import CheckpointManager
+from trainwright.compat.mmcv1.errors import LackingError
 from trainwright.compat.mmcv1.runner import exact
 from trainwright.compat.mmcv1.runner.weights import checkpoint_tree, point_latest, write_checkpoint
 from trainwright.config.reading.files import ReadOptions, read_string
@@ -75,11 +76,20 @@ class ResumingMixin:
     def _resume_optimizer(self, tree: dict[str, Any], resume_optimizer: bool) -> None:
         if "optimizer" not in tree or not resume_optimizer:
             return
+        saved = tree["optimizer"]
+        wanted = list(self.optimizer) if isinstance(self.optimizer, dict) else ["param_groups"]
+        if self.optimizer is not None and not set(wanted) <= set(saved):
+            kind = "one optimizer" if "param_groups" in saved else f"the optimizers {', '.join(saved)}"
+            have = f"the optimizers {', '.join(wanted)}" if isinstance(self.optimizer, dict) else "one"
+            raise LackingError(
+                f"the checkpoint has the state of {kind}, and this runner has {have}: make it with the same ones, or "
+                "resume with resume_optimizer=False"
+            )
         if isinstance(self.optimizer, Optimizer):
-            self.optimizer.load_state_dict(tree["optimizer"])
+            self.optimizer.load_state_dict(saved)
         elif isinstance(self.optimizer, dict):
             for name, one in self.optimizer.items():
-                one.load_state_dict(tree["optimizer"][name])
+                one.load_state_dict(saved[name])
         else:
             raise TypeError(
                 f"Optimizer should be dict or torch.optim.Optimizer but got {self.optimizer!r} of "

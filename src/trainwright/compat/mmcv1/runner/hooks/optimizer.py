@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
 
 from trainwright.base.errors import ConfigTypeError
-from trainwright.compat.mmcv1.errors import demand
+from trainwright.compat.mmcv1.errors import LackingError, demand
 from trainwright.compat.mmcv1.runner.fp16_utils import wrap_fp16_model
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook
 from trainwright.optim import direct
@@ -37,6 +37,17 @@ def _zero_grad(optimizer: Any) -> None:
             "none the model's train_step does what it wants with them, and optimizer_config is None"
         )
     optimizer.zero_grad()
+
+
+def _loss_of(runner: Any) -> Tensor:
+    try:
+        loss: Tensor = runner.outputs["loss"]
+    except KeyError:
+        raise LackingError(
+            f"what train_step returned has no 'loss' for the hook that steps, but {', '.join(map(str, runner.outputs))}"
+            ": return it, or leave optimizer_config out and step in train_step"
+        ) from None
+    return loss
 
 
 @HOOKS.register_module()
@@ -66,7 +77,7 @@ class OptimizerHook(Hook):
 
     def after_train_iter(self, runner: Any) -> None:
         """Update the parameters."""
-        loss, optimizer = runner.outputs["loss"], runner.optimizer
+        loss, optimizer = _loss_of(runner), runner.optimizer
         _zero_grad(optimizer)
         if self.detect_anomalous_params:
             self.detect_anomalous_parameters(loss, runner)
@@ -162,7 +173,7 @@ class GradientCumulativeOptimizerHook(OptimizerHook):
     def _loss_share(self, runner: Any) -> Tensor:
         if not self.initialized:
             self._init(runner)
-        loss: Tensor = runner.outputs["loss"] / self._get_loss_factor(runner)
+        loss: Tensor = _loss_of(runner) / self._get_loss_factor(runner)
         self._n_held += 1
         return loss
 
@@ -268,7 +279,7 @@ class Fp16OptimizerHook(OptimizerHook):
     def after_train_iter(self, runner: Any) -> None:
         """Update the parameters, unless a gradient overflowed."""
         self._zero_all(runner)
-        self._scaled_backward(runner, runner.outputs["loss"])
+        self._scaled_backward(runner, _loss_of(runner))
         self._scaled_step(runner)
 
 

@@ -16,6 +16,10 @@ WARM_UPS = ("constant", "linear", "exp")
 Values = list[Any] | dict[str, list[Any]]  # one for each group of the optimizer, or of each optimizer by name
 
 
+class NoOptimizerError(ConfigError, AttributeError):
+    """A hook that sets values of an optimizer, where there is none."""
+
+
 class UpdaterHook(Hook):
     """Sets values at the begin of each epoch, or with ``by_epoch=False`` of each iteration, and in a warm-up before.
 
@@ -130,6 +134,11 @@ def per_optimizer(optimizer: Any, function: Callable[[str, Any], Any]) -> Any:
     """``function(name, optimizer)``, for a dict of optimizers as a dict; a single one goes by the name of its class."""
     if isinstance(optimizer, dict):
         return {name: function(name, each) for name, each in optimizer.items()}
+    if optimizer is None:
+        raise NoOptimizerError(
+            "a hook for learning rate or momentum needs an optimizer, and the runner was made without: give it one, or "
+            "lr_config=None and momentum_config=None"
+        )
     return function(type(optimizer).__name__, optimizer)
 
 

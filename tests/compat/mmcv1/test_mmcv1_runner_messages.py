@@ -1,0 +1,62 @@
+"""What a runner of MMCV 1.x says about something that a model, a config or a checkpoint lacks."""
+
+import pytest
+from mmcv1_noisy_runs import loader, made
+
+from trainwright.base.errors import ConfigError
+from trainwright.compat.mmcv1.runner import EpochBasedRunner, IterBasedRunner
+
+BOTH = pytest.mark.parametrize(
+    ("kind", "length"), [(EpochBasedRunner, {"max_epochs": 2}), (IterBasedRunner, {"max_iters": 2})]
+)
+
+STEPS = [
+    ({"log_vars": {"loss": 1.0}}, None, r"train_step.* gives log_vars without num_samples.*: it has log_vars"),
+    ({"log_vars": {}, "num_samples": 1}, {}, r"has no 'loss' for the hook that steps, but log_vars, num_samples: "),
+    (
+        {"log_vars": {}, "num_samples": 1},
+        {"type": "GradientCumulativeOptimizerHook"},
+        r"has no 'loss' .* leave optimizer_config out",
+    ),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(("outputs", "optimizer_config", "text"), STEPS)
+def test_a_step_that_leaves_something_out(kind, length, outputs, optimizer_config, text):
+    runner = made(kind, **length)
+    runner.model.train_step = lambda *args, **kwargs: dict(outputs)
+    runner.register_optimizer_hook(optimizer_config)
+    with pytest.raises(KeyError, match=text) as caught:
+        runner.run([loader()], [("train", 1)])
+    assert isinstance(caught.value, ConfigError)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["lr", "momentum"])
+def test_a_hook_for_rates_without_an_optimizer(kind, length, name):
+    runner = made(kind, **length)
+    runner.optimizer = None
+    runner.register_lr_hook({"policy": "fixed"}) if name == "lr" else runner.register_momentum_hook(
+        {"policy": "step", "step": 1}
+    )
+    with pytest.raises(AttributeError, match=r"needs an optimizer, and the runner was made without: .*lr_config=None"):
+        runner.run([loader()], [("train", 1)])
+
+
+@pytest.mark.parametrize("config", [{"hooks": []}, {"interval": 1}])
+def test_a_log_config_has_two_keys(config):
+    with pytest.raises(KeyError, match=r"log_config must have the keys 'interval' and 'hooks', but got \{"):
+        made(EpochBasedRunner, max_epochs=1).register_logger_hooks(config)
+
+
+def test_the_optimizers_of_a_checkpoint_are_those_of_the_runner(tmp_path):
+    one, several = made(EpochBasedRunner, max_epochs=1), made(EpochBasedRunner, max_epochs=1)
+    several.optimizer = {"gen": several.optimizer}
+    one.save_checkpoint(str(tmp_path), "one.pth", create_symlink=False)
+    several.save_checkpoint(str(tmp_path), "several.pth", create_symlink=False)
+    with pytest.raises(KeyError, match=r"has the state of one optimizer, and this runner has the optimizers gen: "):
+        several.resume(str(tmp_path / "one.pth"))
+    with pytest.raises(KeyError, match=r"of the optimizers gen, and this runner has one: .*resume_optimizer=False"):
+        one.resume(str(tmp_path / "several.pth"))
+    one.resume(str(tmp_path / "several.pth"), resume_optimizer=False)
