@@ -183,9 +183,10 @@ class TrainerBase:
         """The trainer whose iteration this one's step is part of, or itself. Who makes its steps with another one keeps
         that one's ``iter`` at its own."""
         running = _running.get()
-        if running and running[-1].iter in (self.iter, self._clock.as_completed().iter):
-            return running[-1]
-        return self
+        if not running or running[-1] is self:  # as in each iteration of its own training
+            return self
+        outer = running[-1]
+        return outer if outer.iter in (self.iter, self._clock.as_completed().iter) else self
 
     @property
     def _hooks(self) -> list[Any]:
