@@ -35,11 +35,12 @@ class BaseOptimWrapper(ABC):
     """What the engine asks of anything that updates parameters; :class:`OptimWrapper` does it by a torch optimizer."""
 
     _is_plain = False
+    _takes: type = Optimizer
     _unwatch: Callable[[], None]
     _step_watchers: Mapping[object, Callable[[], None]] = MappingProxyType({})  # replaced, never changed
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
+        if not isinstance(optimizer, self._takes):
             raise ConfigTypeError(
                 f"optimizer must be a torch.optim.Optimizer, got {optimizer!r} of type {type(optimizer).__name__}; in "
                 "a config write optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))"

@@ -20,6 +20,7 @@ from trainwright.model import is_model_wrapper
 from trainwright.optim import BaseOptimWrapper, OptimWrapper, OptimWrapperDict
 from trainwright.strategies.state import StrategyState
 
+_USED = ("step", "zero_grad", "param_groups", "state_dict", "load_state_dict")
 _placed: WeakKeyDictionary[nn.Module, ReferenceType[StrategyState]] = WeakKeyDictionary()  # neither is kept alive
 
 
@@ -139,12 +140,28 @@ def wrapped(optimizer: Any) -> BaseOptimWrapper:
     if isinstance(optimizer, Mapping):
         parts = {name: wrapped(part) for name, part in optimizer.items()}
         return OptimWrapperDict(**parts)  # type: ignore[arg-type]
-    if not isinstance(optimizer, Optimizer):
+    if isinstance(optimizer, Optimizer):
+        return OptimWrapper(optimizer)
+    missing = [name for name in _USED if not hasattr(optimizer, name)]
+    if missing:
         raise ConfigTypeError(
-            f"optimizer must be a torch.optim.Optimizer, a dict of them or an OptimWrapper, but got {optimizer!r} of "
-            f"type {type(optimizer).__name__}."
+            f"optimizer must be a torch.optim.Optimizer, a dict of them, an OptimWrapper, or an object around an "
+            f"optimizer that has {', '.join(_USED)}, but got {optimizer!r} of type {type(optimizer).__name__}, which "
+            f"has no {', '.join(missing)}."
         )
-    return OptimWrapper(optimizer)
+    return _LookalikeWrapper(optimizer)
+
+
+class _LookalikeWrapper(OptimWrapper):
+    """Around an object that behaves as an optimizer and is none, such as one that has an optimizer inside."""
+
+    _takes = object
+
+    def zero_grad(self, **kwargs: Any) -> None:
+        self.optimizer.zero_grad(**kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        self.optimizer.step(**kwargs)
 
 
 def follow_parameters(
