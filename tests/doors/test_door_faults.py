@@ -10,7 +10,7 @@ from corruptions import KINDS, damaged
 from disk_model import crashes, put_files, read_files, steps_of
 from door_faults import DoorWork, run_to_save, train, trial_of
 from kills import kill_again_and_again
-from saves import Expected, at_a_save, crash_points, die_at, died
+from saves import Expected, at_a_save, cut_at_each_point
 
 from doors import NEW_DOORS
 from trainwright.base.errors import CheckpointError
@@ -54,23 +54,8 @@ def test_a_save_that_is_cut_off_anywhere(tmp_path, door):
     folder, points, problems = tmp_path / "run", [], []
 
     def experiment(save, expected, safe, at):
-        ops = save.recorded()
-        if ops is None:
-            yield
-            return
-        assert expected.learn(folder) == at > safe
-        n_published = [op.kind for op in ops].index("mark")
-        calls = [op for op in ops if op.kind != "mark"]
-        points.extend(crash_points(calls))
-        for nth, torn in points:
-            result = die_at(save, nth, torn)
-            if result is None:
-                yield
-                return
-            assert died(result), (result.status, result.sent)
-            problem = expected.problem(folder, at if nth >= n_published else safe)
-            if problem:
-                problems.append(f"died {'inside' if torn else 'before'} call {nth}, {calls[nth]}: {problem}")
+        assert at > safe
+        yield from cut_at_each_point(save, expected, at, safe, points, problems)
 
     at_the_save(door, folder, experiment)
     assert problems == []

@@ -261,6 +261,30 @@ def die_at(save: Save, nth: int, torn: bool) -> Result | None:
     return save.repeat(DieAt(nth, save.folder if torn else None))
 
 
+def cut_at_each_point(
+    save: Save, expected: Expected, at: int, safe: int, points: list[tuple[int, bool]], problems: list[str]
+) -> Iterator[None]:
+    """An experiment: the save of iteration ``at`` is cut off at each of the ``points`` that it has, when iteration
+    ``safe`` was saved before; ``problems`` are what is not as it ought to be then."""
+    folder, ops = save.folder, save.recorded()
+    if ops is None:
+        yield
+        return
+    assert expected.learn(folder) == at
+    n_published = [op.kind for op in ops].index("mark")
+    calls = [op for op in ops if op.kind != "mark"]
+    points.extend(crash_points(calls))
+    for nth, torn in points:
+        result = die_at(save, nth, torn)
+        if result is None:
+            yield
+            return
+        assert died(result), (result.status, result.sent)
+        problem = expected.problem(folder, at if nth >= n_published else safe)
+        if problem:
+            problems.append(f"died {'inside' if torn else 'before'} call {nth}, {calls[nth]}: {problem}")
+
+
 # scenarios ------------------------------------------------------------------------------------------------------------
 
 SCENARIOS = ("first save", "a save and a purge", "the same name again", "with the best")

@@ -2,7 +2,7 @@
 
 import pytest
 from harness import LAYOUTS, Work, small_config
-from saves import SCENARIOS, Expected, at_a_save, crash_points, die_at, died, prepared
+from saves import SCENARIOS, Expected, at_a_save, cut_at_each_point, prepared
 
 
 def cut_off_everywhere(folder, layout, scenario):
@@ -13,23 +13,7 @@ def cut_off_everywhere(folder, layout, scenario):
     def experiment(save):
         expected = Expected(Work(small_config(folder.with_name("reader"), layout)))
         safe = expected.learn(folder) if scenario != "first save" else 0
-        ops = save.recorded()
-        if ops is None:
-            yield
-            return
-        assert expected.learn(folder) == at
-        n_published = [op.kind for op in ops].index("mark")
-        calls = [op for op in ops if op.kind != "mark"]
-        points.extend(crash_points(calls))
-        for nth, torn in points:
-            result = die_at(save, nth, torn)
-            if result is None:
-                yield
-                return
-            assert died(result), (result.status, result.sent)
-            problem = expected.problem(folder, at if nth >= n_published else safe)
-            if problem:
-                problems.append(f"died {'inside' if torn else 'before'} call {nth}, {calls[nth]}: {problem}")
+        yield from cut_at_each_point(save, expected, at, safe, points, problems)
 
     at_a_save(folder, at, experiment, has_best=scenario == "with the best", **settings)
     return points, problems
