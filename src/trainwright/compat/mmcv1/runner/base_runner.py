@@ -80,7 +80,8 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
         self._rank, self._world_size = get_dist_info()
         self.timestamp = get_time_str()
         self.mode: str | None = None
-        self.ctx = RunContext("mmcv1", StageTable(self, BaseRunner.call_hook))
+        self._stages = StageTable(self, BaseRunner.call_hook)
+        self.ctx = RunContext("mmcv1", self._stages)
         self._inner_iter = 0
         self._max_epochs = max_epochs
         self._max_iters = max_iters
@@ -122,12 +123,12 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
 
     @property
     def _hooks(self) -> list[Hook]:
-        return self.ctx.hooks.hooks  # type: ignore[attr-defined, no-any-return]
+        return self._stages.hooks
 
     @_hooks.setter
     def _hooks(self, hooks: list[Hook]) -> None:
-        self.ctx.hooks.hooks = hooks  # type: ignore[attr-defined]
-        self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
+        self._stages.hooks = hooks
+        self._stages.rebuild()
 
     @property
     def epoch(self) -> int:
@@ -236,7 +237,7 @@ class BaseRunner(ResumingMixin, metaclass=ABCMeta):
                 f'"priority" is a reserved attribute for hooks, which register_hook sets, and {type(hook).__name__} '
                 "has one: it was registered already, or its class uses the name"
             )
-        self.ctx.hooks.add(hook, get_priority(priority))  # type: ignore[attr-defined]
+        self._stages.add(hook, get_priority(priority))
 
     def register_hook_from_cfg(self, hook_cfg: dict[str, Any]) -> None:
         """Add the hook that a dict with ``type``, and maybe ``priority``, describes."""

@@ -57,7 +57,7 @@ class EpochBasedRunner(BaseRunner):
         self._run_epoch(Phase.VAL, partial(self.run_iter, train_mode=False))
 
     def _run_epoch(self, phase: Phase, step: Callable[[Any], Any]) -> None:
-        self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
+        self._stages.rebuild()
         self._is_in_span = True
         try:
             run_epoch(self.ctx, phase, self._enter, self._presenting(phase, step))

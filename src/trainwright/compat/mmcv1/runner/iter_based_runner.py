@@ -106,7 +106,7 @@ class IterBasedRunner(BaseRunner):
     def _run_span(self, phase: Phase, loader: Any, n: int, kwargs: Any, goes_on: Callable[[], bool]) -> None:
         """Up to ``n`` iterations."""
         if not self._is_under_way:
-            self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
+            self._stages.rebuild()
             if self._resumption is not None:
                 self._resumption.put_hooks(self)
                 self._settle()
@@ -175,7 +175,7 @@ class IterBasedRunner(BaseRunner):
         turn, stop = self._turn, self.ctx.stop
         assert turn is not None
         self._inner_iter = turn.done
-        self.ctx.hooks.rebuild()  # type: ignore[attr-defined]
+        self._stages.rebuild()
         method = getattr(self, mode)
         phase = PLAIN.get(getattr(method, "__func__", None))
 
