@@ -83,34 +83,6 @@ def test_metrics_of_a_dict_of_losses_and_of_a_loss() -> None:
     assert set(alone.storage.latest()) == {"rank_data_time", "data_time", "total_loss"}
 
 
-class Around:
-    """No optimizer, but has one inside."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        self.calls: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.optimizer, name)
-
-    def zero_grad(self) -> None:
-        self.calls.append("zero_grad")
-        self.optimizer.zero_grad()
-
-
-def test_an_object_around_an_optimizer_will_do() -> None:
-    model = Net()
-    around = Around(sgd(model))
-    trainer = SimpleTrainer(model, batches(), around)
-    trainer.train(0, 3)
-    assert around.calls == ["zero_grad"] * 3
-    assert trainer.optimizer is around
-    assert same(model, by_hand(Net(), 3, batches()))
-    trainer.load_state_dict(trainer.state_dict())
-    with pytest.raises(ConfigTypeError, match=r"of type Linear, which has no step, param_groups"):
-        SimpleTrainer(model, batches(), nn.Linear(1, 1))
-
-
 def test_settings_that_cannot_be_are_refused() -> None:
     model = Net()
     with pytest.raises(ConfigError, match="gather_metric_period must be at least 1 iteration, but got 0"):
@@ -465,10 +437,17 @@ def test_a_strategy_makes_a_scaler_like_the_given_one(tmp_path: Path) -> None:
 # several ranks ------------------------------------------------------------------------------------------------------
 
 
+class Reversed(Net):
+    """Gives them in another order."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return dict(reversed(super().forward(x).items()))
+
+
 def _train_rank(is_async: bool, period: int) -> Any:
     rank = torch.distributed.get_rank()
     torch.manual_seed(0)
-    model = nn.parallel.DistributedDataParallel(Net(("cls", "box")))
+    model = nn.parallel.DistributedDataParallel((Reversed if rank else Net)(("cls", "box")))
     trainer = SimpleTrainer(
         model, batches(seed=rank), sgd(model), gather_metric_period=period, async_write_metrics=is_async
     )

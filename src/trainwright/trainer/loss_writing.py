@@ -16,7 +16,8 @@ from trainwright.trainer.loss_check import LossCheck
 
 @dataclass
 class PendingLosses:
-    """A row of each rank that is on its way: losses in order of ``names``, and the time that data took."""
+    """A row of each rank that is on its way: losses in the order of their names, which is the same on all ranks, and
+    the time that data took. ``names`` are in the order of this rank's."""
 
     storage: EventStorage
     names: list[str]
@@ -31,7 +32,8 @@ class PendingLosses:
         rows = torch.stack(self.rows)
         means = rows[:, :-1].mean(0)
         self.storage.put_scalar("data_time", rows[:, -1].max(), cur_iter=self.at)
-        _put(self.storage, dict(zip(self.names, means, strict=True)), means.sum(), self.at, self.prefix)
+        found = dict(zip(sorted(self.names), means, strict=True))
+        _put(self.storage, {name: found[name] for name in self.names}, means.sum(), self.at, self.prefix)
 
 
 def put_losses(
@@ -52,7 +54,8 @@ def put_losses(
         _put(storage, loss_dict, sum(loss_dict.values()) if total is None else total, at, prefix)
         return None
     device = dist.get_comm_device()
-    losses = [torch.as_tensor(loss).detach().reshape(()).to(device, torch.float64) for loss in loss_dict.values()]
+    in_order = [loss_dict[name] for name in sorted(loss_dict)]
+    losses = [torch.as_tensor(loss).detach().reshape(()).to(device, torch.float64) for loss in in_order]
     row = torch.stack([*losses, torch.full((), data_time, dtype=torch.float64, device=device)])
     rows = [torch.empty_like(row) for _ in range(n_ranks)]
     work = torch_dist.all_gather(rows, row, async_op=True)
