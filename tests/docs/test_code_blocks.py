@@ -1,20 +1,19 @@
 """The Python in the documents is written as the rest of the repository's is."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from docs_pages import ROOT, blocks_of
 
 pytest.importorskip("ruff")
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/doors.md", "docs/mmcv1.md", "docs/trainer.md")
 
 
 def blocks():
     for page in PAGES:
-        for text in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
+        for text in blocks_of(page):
             yield page, text
 
 

@@ -1,13 +1,12 @@
 """The same training through three doors, as docs/doors.md shows it: its programs run, and end with the same weights."""
 
 import contextlib
-import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from docs_pages import programs_of, put_into
 from torch import nn
 
 from trainwright import BaseModel, Runner
@@ -16,11 +15,7 @@ from trainwright.config import Config
 from trainwright.config.migration import migrate
 from trainwright.trainer import Checkpointer, SimpleTrainer
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
-PROGRAMS = {
-    text.partition("\n")[0].removeprefix("# "): text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-}
+PROGRAMS = programs_of("docs/doors.md")
 DOORS = {
     "with_runner.py": ("epoch_5.pth", "state_dict"),
     "with_trainer.py": ("model_final.pth", "model"),
@@ -51,11 +46,8 @@ def as_if_started(program):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, request):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name, text in PROGRAMS.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    yield tmp_path
+    yield put_into(tmp_path, PROGRAMS, monkeypatch)
     sys.modules.pop("circle", None)
 
 

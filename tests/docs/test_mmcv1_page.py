@@ -4,28 +4,22 @@ import contextlib
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from docs_pages import programs_of, put_into, text_of
 
 import trainwright.compat.mmcv1 as face
 from trainwright.compat.mmcv1 import parallel
 from trainwright.compat.mmcv1.runner import hooks as runner_hooks
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "mmcv1.md").read_text(encoding="utf-8")
-PROGRAMS = {
-    text.partition("\n")[0].removeprefix("# "): text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-}
+PAGE = text_of("docs/mmcv1.md")
+PROGRAMS = programs_of("docs/mmcv1.md")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, text in PROGRAMS.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
+    return put_into(tmp_path, PROGRAMS, monkeypatch)
 
 
 @contextlib.contextmanager

@@ -2,28 +2,22 @@
 
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
+from docs_pages import programs_of, put_into, text_of
 from torch import nn
 
 from trainwright.testing.ranks import run_ranks
 from trainwright.trainer import EventStorage, hooks
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "trainer.md").read_text(encoding="utf-8")
-PROGRAMS = {
-    text.partition("\n")[0].removeprefix("# "): text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-}
+PAGE = text_of("docs/trainer.md")
+PROGRAMS = programs_of("docs/trainer.md")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, text in PROGRAMS.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
+    return put_into(tmp_path, PROGRAMS, monkeypatch)
 
 
 def run(folder, program):
