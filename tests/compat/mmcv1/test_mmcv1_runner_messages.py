@@ -1,10 +1,16 @@
-"""What a runner of MMCV 1.x says about something that a model, a config or a checkpoint lacks."""
+"""What a runner of MMCV 1.x says about what a model, a config or a checkpoint lacks, or has too much of."""
 
+import json
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import torch
 from mmcv1_noisy_runs import loader, made
+from torch import nn
 
-from trainwright.base.errors import ConfigError
-from trainwright.compat.mmcv1.runner import EpochBasedRunner, IterBasedRunner
+from trainwright.base.errors import CheckpointError, ConfigError
+from trainwright.compat.mmcv1.runner import EpochBasedRunner, IterBasedRunner, load_checkpoint
 
 BOTH = pytest.mark.parametrize(
     ("kind", "length"), [(EpochBasedRunner, {"max_epochs": 2}), (IterBasedRunner, {"max_iters": 2})]
@@ -60,3 +66,25 @@ def test_the_optimizers_of_a_checkpoint_are_those_of_the_runner(tmp_path):
     with pytest.raises(KeyError, match=r"of the optimizers gen, and this runner has one: .*resume_optimizer=False"):
         one.resume(str(tmp_path / "several.pth"))
     one.resume(str(tmp_path / "several.pth"), resume_optimizer=False)
+
+
+def test_an_array_in_meta_is_a_tensor_and_can_still_be_logged(tmp_path):
+    """The text logger writes meta as JSON when a run begins."""
+    first = made(EpochBasedRunner, max_epochs=1, work_dir=str(tmp_path))
+    first.meta = {"palette": np.arange(4).reshape(2, 2)}
+    first.save_checkpoint(str(tmp_path), "of.pth", create_symlink=False)
+    second = made(EpochBasedRunner, max_epochs=1, work_dir=str(tmp_path))
+    second.resume(str(tmp_path / "of.pth"))
+    assert torch.equal(second.meta["palette"], torch.tensor([[0, 1], [2, 3]]))
+    second.register_logger_hooks({"interval": 1, "hooks": [{"type": "TextLoggerHook"}]})
+    second.call_hook("before_run")
+    (log,) = tmp_path.glob("*.json")
+    assert json.loads(log.read_text())["palette"] == [[0, 1], [2, 3]]
+
+
+def test_what_is_refused_can_be_read_by_a_function_of_ones_own(tmp_path):
+    path = str(tmp_path / "objects.pth")
+    torch.save({"state_dict": {}, "meta": {"settings": SimpleNamespace(a=1)}}, path)
+    with pytest.raises(CheckpointError, match="was refused") as caught:
+        load_checkpoint(nn.Linear(1, 1), path)
+    assert "CheckpointLoader.register_scheme(prefixes='', loader=function, force=True)" in caught.value.__notes__[0]

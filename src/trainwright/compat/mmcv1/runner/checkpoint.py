@@ -17,6 +17,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.checkpoint import read_checkpoint, revised
 from trainwright.checkpoint.format import read_value
 from trainwright.checkpoint.kinds import layout_of
+from trainwright.checkpoint.pickles import PickleError
 from trainwright.compat.mmcv1.errors import demand
 from trainwright.compat.mmcv1.fileio import FileClient
 from trainwright.compat.mmcv1.runner.dist_utils import get_dist_info
@@ -124,7 +125,15 @@ def _read(source: Any, map_location: Any, name: str = "") -> Any:
     place = "cpu" if map_location is None and not torch.cuda.is_available() else map_location
     if isinstance(source, str) and layout_of(source):
         return read_checkpoint(source, place)
-    return read_value(name or source, source, place)
+    try:
+        return read_value(name or source, source, place)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, PickleError):
+            error.add_note(
+                "mmcv.runner has no such setting: where you trust the file, let a function of your own read it, by "
+                "CheckpointLoader.register_scheme(prefixes='', loader=function, force=True)"
+            )
+        raise
 
 
 def _read_file(filename: str, map_location: Any) -> Any:

@@ -1,4 +1,4 @@
-"""JSON; sets, ranges and NumPy's values are written as lists and numbers."""
+"""JSON; sets, ranges, tensors and NumPy's values are written as lists and numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import torch
 
 from trainwright.compat.mmcv1.fileio.handlers.base import BaseFileHandler
 
@@ -13,7 +14,7 @@ from trainwright.compat.mmcv1.fileio.handlers.base import BaseFileHandler
 def set_default(obj: Any) -> Any:
     if isinstance(obj, (set, range)):
         return list(obj)
-    if isinstance(obj, np.ndarray):
+    if isinstance(obj, (np.ndarray, torch.Tensor)):  # what was an array is a tensor after a checkpoint
         return obj.tolist()
     if isinstance(obj, np.generic):
         return obj.item()
