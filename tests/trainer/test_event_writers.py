@@ -36,6 +36,16 @@ def test_a_writer_says_how_it_writes():
     assert writer.state_dict() == {}
 
 
+def test_a_line_that_a_kill_has_torn_spoils_no_other(storage, tmp_path):
+    file = tmp_path / "metrics.json"
+    file.write_text('{"iteration": 1, "lo', encoding="utf-8")
+    writer = JSONWriter(file)
+    storage.put_scalar("loss", 1.0)
+    writer.write()
+    writer.close()
+    assert file.read_text(encoding="utf-8").splitlines() == ['{"iteration": 1, "lo', '{"iteration": 0, "loss": 1.0}']
+
+
 def test_writers_need_an_open_storage(tmp_path):
     for writer in (CommonMetricPrinter(10), JSONWriter(tmp_path / "metrics.json"), TensorboardXWriter(str(tmp_path))):
         with pytest.raises(EventStorageError, match="no event storage is open"):

@@ -50,7 +50,11 @@ class JSONWriter(EventWriter):
     def _opened(self) -> TextIO:
         path = Path(self._path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8")
+        is_torn = path.is_file() and not _ends_a_line(path)
+        file = path.open("a", encoding="utf-8")
+        if is_torn:  # by a kill: what was left of its last line stays a line of its own
+            file.write("\n")
+        return file
 
     def write(self) -> None:
         """Append the lines of what is new."""
@@ -97,6 +101,13 @@ class JSONWriter(EventWriter):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on behind the saved iteration."""
         self._last_write = int(state["last_write"])
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        n_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(n_bytes - 1, 0))
+        return file.read() in (b"", b"\n")
 
 
 class TensorboardXWriter(EventWriter):
