@@ -121,6 +121,13 @@ class PassReader:
         self._saved = state
 
 
+def tell_sampler(loader: Any, data_epoch: int) -> None:
+    """Tell the loader's sampler the number of the pass that is to begin, if it wants to know."""
+    sampler = getattr(loader, "sampler", None)
+    if sampler is not None and hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(data_epoch)
+
+
 def without_streams(place: dict[str, Any]) -> dict[str, Any]:
     """The place of another rank: as many batches, but not its random streams."""
     own = ("streams", "first", "began_with", "generators")

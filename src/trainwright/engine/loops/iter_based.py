@@ -12,6 +12,7 @@ from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import ends_by_itself, no_batch_error
 from trainwright.engine.loops.budget import planned_end
 from trainwright.engine.loops.train import TrainLoop
+from trainwright.engine.passes import tell_sampler
 from trainwright.engine.rewind import Pass, run_with_rewinds
 from trainwright.registry import LOOPS
 from trainwright.state import Completing, StopAt
@@ -131,7 +132,7 @@ class IterBasedTrainLoop(TrainLoop):
         if self.batches_to_drop and ends:
             data_epoch, used = divmod(self.batches_to_drop, int(self.pass_length or 1))
             self.batches_to_drop = used
-            self._seed_sampler(data_epoch)
+            tell_sampler(self.dataloader, data_epoch)
         while self.batches_to_drop and not ends:
             # How many batches a pass has is found out by reading it.
             used = self.batches_to_drop
@@ -142,13 +143,13 @@ class IterBasedTrainLoop(TrainLoop):
             if self.batches_to_drop == used:
                 raise no_batch_error()
             data_epoch += 1
-            self._seed_sampler(data_epoch)
+            tell_sampler(self.dataloader, data_epoch)
         self._pass_began = self.clock.iter - used
         return data_epoch, self._enter_epoch(data_epoch, used)
 
     def _pass_again(self, of: Pass) -> tuple[int, Iterator[Any]]:
         self._pass_began = of.began
-        self._seed_sampler(of.data_epoch)
+        tell_sampler(self.dataloader, of.data_epoch)
         return of.data_epoch, self._enter_epoch(of.data_epoch, self.clock.iter - of.began)
 
     def state_dict(self) -> dict[str, Any]:
@@ -171,14 +172,9 @@ class IterBasedTrainLoop(TrainLoop):
         """
         if entered_at == self.clock.iter:
             raise no_batch_error()
-        self._seed_sampler(data_epoch)
+        tell_sampler(self.dataloader, data_epoch)
         self._pass_began = self.clock.iter
         return self._enter_epoch(data_epoch)
-
-    def _seed_sampler(self, data_epoch: int) -> None:
-        sampler: Any = getattr(self.dataloader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(data_epoch)
 
     def run_iter(self, data_batch: Any) -> None:
         """One iteration: before_train_iter, the step, after_train_iter."""

@@ -17,7 +17,7 @@ from trainwright.compat.mmcv1.runner.hooks.iter_timer import IterTimerHook
 from trainwright.engine import Phase, run_iter, run_span
 from trainwright.engine.loops.base import no_batch_error
 from trainwright.engine.loops.workflow import run_rounds
-from trainwright.engine.passes import PassReader
+from trainwright.engine.passes import PassReader, tell_sampler
 
 
 class IterLoader:
@@ -32,18 +32,13 @@ class IterLoader:
         self._reader.load_state_dict(place)
         self._left_at: dict[str, Any] | None = None
         if self._epoch:
-            self._tell_sampler()
+            tell_sampler(dataloader, self._epoch)
         self.iter_loader: Iterator[Any] = self._reader.enter(self._epoch)
 
     @property
     def epoch(self) -> int:
         """How many passes are behind the running one."""
         return self._epoch
-
-    def _tell_sampler(self) -> None:
-        sampler: Any = getattr(self._dataloader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(self._epoch)
 
     def __next__(self) -> Any:
         if self._n_used == 0:
@@ -53,7 +48,7 @@ class IterLoader:
         except StopIteration:
             self._epoch += 1
             self._n_used = 0
-            self._tell_sampler()
+            tell_sampler(self._dataloader, self._epoch)
             self.iter_loader = self._reader.enter(self._epoch)
             try:
                 data = next(self.iter_loader)
