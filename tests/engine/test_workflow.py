@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from trainwright.engine import Event, HookTable, Phase, run_iter
 from trainwright.engine.loops.workflow import Turn, run_epoch, run_rounds, run_units
-from trainwright.engine.passes import PassReader
 from trainwright.state import RunContext, StopAt, rng
 
 
@@ -93,51 +91,3 @@ def test_a_stop_leaves_the_epoch_open():
     epoch_of(ctx, Phase.TRAIN, [1, 2, 3], lambda index: ctx.stop.request("enough", StopAt.ITERATION))
     assert tuple(ctx.clock.as_completed()) == (0, 1, 1)
     assert len(fired) == 1
-
-
-class Drawing(torch.utils.data.Dataset):
-    """Numbers with noise of the global stream."""
-
-    def __len__(self):
-        return 5
-
-    def __getitem__(self, index):
-        return index + torch.rand(())
-
-
-def made(own):
-    generator = torch.Generator().manual_seed(7) if own else None
-    return DataLoader(Drawing(), batch_size=2, shuffle=True, generator=generator)
-
-
-@pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("waits", [True, False])
-@pytest.mark.parametrize("n_used", [None, 0, 1, 2, 3])
-def test_a_pass_is_gone_on_with(own, waits, n_used):
-    """``waits``: others draw between entering the pass and its first batch. None: the pass is over."""
-    torch.manual_seed(1)
-    reader = PassReader(made(own))
-    batches = reader.enter(0)
-    if waits:
-        torch.rand(3)
-        reader.before_first()
-    used = 3 if n_used is None else n_used
-    for _ in range(used):
-        next(batches)
-        torch.rand(2)
-    if n_used is None:
-        assert next(batches, None) is None
-    state, streams = reader.state_dict(n_used), rng.capture()
-    rest = [*batches, *reader.enter(1)]
-
-    other = PassReader(made(own))
-    other.load_state_dict(state)
-    torch.manual_seed(9)
-    before = torch.get_rng_state()
-    again = other.enter(0) if n_used is not None else None
-    if again is not None:
-        assert torch.equal(torch.get_rng_state(), before)
-    rng.restore(streams)
-    got = [*(again or ()), *other.enter(1)]
-    assert len(got) == len(rest) == 6 - used
-    assert all(torch.equal(a, b) for a, b in zip(got, rest, strict=True))
