@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from trainwright.base.errors import CheckpointError
+from trainwright.base.errors import CheckpointError, add_note
 from trainwright.checkpoint import read_checkpoint, revised
 from trainwright.checkpoint.format import read_value
 from trainwright.checkpoint.kinds import layout_of
@@ -129,9 +129,10 @@ def _read(source: Any, map_location: Any, name: str = "") -> Any:
         return read_value(name or source, source, place)
     except CheckpointError as error:
         if isinstance(error.__cause__, PickleError):
-            error.add_note(
+            add_note(
+                error,
                 "mmcv.runner has no such setting: where you trust the file, let a function of your own read it, by "
-                "CheckpointLoader.register_scheme(prefixes='', loader=function, force=True)"
+                "CheckpointLoader.register_scheme(prefixes='', loader=function, force=True)",
             )
         raise
 
