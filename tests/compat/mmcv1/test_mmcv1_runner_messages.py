@@ -88,3 +88,13 @@ def test_what_is_refused_can_be_read_by_a_function_of_ones_own(tmp_path):
     with pytest.raises(CheckpointError, match="was refused") as caught:
         load_checkpoint(nn.Linear(1, 1), path)
     assert "CheckpointLoader.register_scheme(prefixes='', loader=function, force=True)" in caught.value.__notes__[0]
+
+
+def test_a_setting_of_the_checkpoint_hook_that_is_none(tmp_path):
+    runner = made(EpochBasedRunner, max_epochs=1, work_dir=str(tmp_path))
+    runner.register_checkpoint_hook({"intervall": 1})
+    with pytest.raises(
+        TypeError, match=r"create_symlink, intervall besides .* EpochBasedRunner.save_checkpoint, .*'intervall'"
+    ):
+        runner.run([loader()], [("train", 1)])
+    assert runner.iter == 0

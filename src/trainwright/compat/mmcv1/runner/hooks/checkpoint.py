@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from inspect import signature
 from typing import Any
 
+from trainwright.base.errors import ConfigTypeError
 from trainwright.compat.mmcv1.runner.dist_utils import allreduce_params, master_only
 from trainwright.compat.mmcv1.runner.hooks.files import delete_replaced, folder_of_run
 from trainwright.compat.mmcv1.runner.hooks.hook import HOOKS, Hook, is_method_of
@@ -62,7 +64,18 @@ class CheckpointHook(Hook):
             )
             self.args["create_symlink"] = False
         self.args.setdefault("create_symlink", self.file_client.allow_symlink)
+        self._check_args(runner)
         self._catch_up(runner)
+
+    def _check_args(self, runner: Any) -> None:
+        """A misspelt ``interval`` would be noticed at the end of the training else."""
+        try:
+            signature(runner.save_checkpoint).bind(self.out_dir, save_optimizer=True, **self.args)
+        except TypeError as error:
+            raise ConfigTypeError(
+                f"CheckpointHook has {', '.join(sorted(self.args))} besides its own settings, and hands them to "
+                f"{type(runner).__name__}.save_checkpoint, which does not take them: {error}"
+            ) from error
 
     @master_only
     def _catch_up(self, runner: Any) -> None:
