@@ -47,7 +47,7 @@ EXEMPT: dict[tuple[str, str, str], str] = {
     ("src/trainwright/compat/mmcv1/runner/hooks/profiler.py", "ProfilerHook.__init__", "parameters"): PUBLISHED_1,
     ("src/trainwright/compat/mmcv1/utils/progressbar.py", "track_parallel_progress", "parameters"): PUBLISHED_1,
     ("src/trainwright/optim/apex.py", "ApexOptimWrapper.__init__", "parameters"): PUBLISHED,
-    ("src/trainwright/trainer/simple.py", "AMPTrainer.__init__", "parameters"): "published signature of detectron2",
+    ("src/trainwright/trainer/amp.py", "AMPTrainer.__init__", "parameters"): "published signature of detectron2",
     ("src/trainwright/compat/mmcv1/runner/hooks/checkpoint.py", "CheckpointHook.__init__", "parameters"): PUBLISHED,
     ("src/trainwright/compat/mmcv1/runner/hooks/evaluation.py", "EvalHook.__init__", "parameters"): PUBLISHED,
     ("src/trainwright/compat/mmcv1/runner/hooks/evaluation.py", "DistEvalHook.__init__", "parameters"): PUBLISHED,

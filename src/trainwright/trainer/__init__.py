@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainwright.trainer import hooks
+    from trainwright.trainer.amp import AMPTrainer
     from trainwright.trainer.base import HookBase, TrainerBase
     from trainwright.trainer.checkpointer import Checkpointer
     from trainwright.trainer.events import EventStorage, EventWriter, get_event_storage, has_event_storage
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
         get_bn_modules,
         update_bn_stats,
     )
-    from trainwright.trainer.simple import AMPTrainer, SimpleTrainer
+    from trainwright.trainer.simple import SimpleTrainer
     from trainwright.trainer.writers import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 
 _HOME = {
-    "AMPTrainer": "simple",
+    "AMPTrainer": "amp",
     "AutogradProfiler": "hooks",
     "BestCheckpointer": "hooks",
     "CallbackHook": "hooks",
