@@ -20,7 +20,7 @@ from trainwright.runner import background_saves, bringup, exactness
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
 from trainwright.runner.resume_cfg import ResumeCfg, check_global_batch, global_batch, take_over_position
-from trainwright.state import Stateful, plain_items, rng
+from trainwright.state import Stateful, named_by_class, plain_items, rng
 
 
 class CheckpointMixin(FactsMixin, HookMixin):
@@ -164,14 +164,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         }
 
     def _stateful_hooks(self) -> dict[str, Any]:
-        """Hooks with state by a unique name: the class, with a number from the second one of a class on."""
-        named: dict[str, Any] = {}
-        for hook in self.hooks:
-            if isinstance(hook, Stateful):
-                base = type(hook).__name__
-                n_same = sum(name.partition("#")[0] == base for name in named)
-                named[f"{base}#{n_same}" if n_same else base] = hook
-        return named
+        """Hooks with state by a unique name."""
+        return named_by_class(hook for hook in self.hooks if isinstance(hook, Stateful))
 
     def load_checkpoint(
         self,

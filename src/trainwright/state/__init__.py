@@ -7,7 +7,7 @@ from trainwright.state.host_copy import HostCopies, HostMemory, host_copy, weigh
 from trainwright.state.message_hub import MessageHub
 from trainwright.state.metrics import MetricStore
 from trainwright.state.plain import NotPlainError, plain_items, to_plain
-from trainwright.state.stateful import Stateful
+from trainwright.state.stateful import Stateful, named_by_class
 from trainwright.state.stop import StopAt, StopFlag
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "StopAt",
     "StopFlag",
     "host_copy",
+    "named_by_class",
     "plain_items",
     "to_plain",
     "weights_on_host",

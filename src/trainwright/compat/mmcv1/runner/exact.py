@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from trainwright.base.version import __version__
 from trainwright.dist import all_gather_object
 from trainwright.engine.loops.workflow import Turn
 from trainwright.engine.passes import without_streams
-from trainwright.state import Completing, plain_items, rng
+from trainwright.state import Completing, named_by_class, plain_items, rng
 from trainwright.strategies.adopt import unwrapped
 from trainwright.strategies.apart import own_buffers, put_buffers
 
@@ -50,7 +50,7 @@ def run_state(runner: Any) -> dict[str, Any]:
         is_done = clock.completing is (Completing.EPOCH if runner.unit == "epochs" else Completing.ITERATION)
         state["workflow"] = [list(flow) for flow in runner._plan]
         state["turn"] = [turn.phase, turn.done + is_done]
-    hooks = {name: state_of() for name, (state_of, _) in _stateful(runner).items()}
+    hooks = {name: hook.state_dict() for name, hook in _stateful(runner).items()}
     state["hooks"], dropped = plain_items(hooks)
     if dropped:
         runner.logger.warning("the states of %s hold more than plain data, and are not saved", ", ".join(dropped))
@@ -61,16 +61,14 @@ def run_state(runner: Any) -> dict[str, Any]:
     return state
 
 
-def _stateful(runner: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
-    """Of each hook with a state, how to ask for it and how to put it back, by the name of its class."""
-    found: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {}
-    for hook in runner.hooks:
+def _stateful(runner: Any) -> dict[str, Any]:
+    """The hooks with a state, each by a name of its own."""
+
+    def has_state(hook: Any) -> bool:
         ways = getattr(hook, "state_dict", None), getattr(hook, "load_state_dict", None)
-        if callable(ways[0]) and callable(ways[1]) and not isinstance(hook, torch.nn.Module):
-            name = type(hook).__name__
-            n_before = sum(other.partition("#")[0] == name for other in found)
-            found[f"{name}#{n_before + 1}" if n_before else name] = ways[0], ways[1]
-    return found
+        return all(map(callable, ways)) and not isinstance(hook, torch.nn.Module)
+
+    return named_by_class(filter(has_state, runner.hooks))
 
 
 class Resumption:
@@ -113,9 +111,9 @@ class Resumption:
                 own[name].copy_(value)
         if self._own is not None:
             put_buffers(unwrapped(runner.model), self._own.get("buffers", {}))
-        for name, (_, put) in _stateful(runner).items():
+        for name, hook in _stateful(runner).items():
             if name in self.saved["hooks"]:
-                put(self.saved["hooks"][name])
+                hook.load_state_dict(self.saved["hooks"][name])
 
     def put_rest(self, runner: Any) -> None:
         """Random streams, what waits to be logged, gradients of an open window: last, right before the next batch."""
