@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainwright.trainer import hooks
     from trainwright.trainer.amp import AMPTrainer
-    from trainwright.trainer.base import HookBase, TrainerBase
+    from trainwright.trainer.base import TrainerBase
     from trainwright.trainer.checkpointer import Checkpointer
     from trainwright.trainer.events import EventStorage, EventWriter, get_event_storage, has_event_storage
     from trainwright.trainer.history import HistoryBuffer
+    from trainwright.trainer.hook_base import HookBase
     from trainwright.trainer.hooks import (
         AutogradProfiler,
         BestCheckpointer,
@@ -44,7 +45,7 @@ _HOME = {
     "EventStorage": "events",
     "EventWriter": "events",
     "HistoryBuffer": "history",
-    "HookBase": "base",
+    "HookBase": "hook_base",
     "IterationTimer": "hooks",
     "JSONWriter": "writers",
     "LRScheduler": "hooks",

@@ -8,82 +8,26 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any
 
 from trainwright import dist
 from trainwright.base.errors import ConfigTypeError
-from trainwright.base.text import did_you_mean
-from trainwright.engine import Dialect, Event, HookTable, Phase, open_phase
+from trainwright.engine import Event, HookTable, Phase, open_phase
 from trainwright.engine.loops.flat import run_flat
 from trainwright.state import Clock, Completing, RunContext, rng
 from trainwright.trainer.events import EventStorage
+from trainwright.trainer.hook_base import (
+    DETECTRON2,
+    METHODS,
+    POINTS,
+    HookBase,
+    is_overridden,
+    say_strange_points,
+    takes_part,
+)
 
-_POINTS = {
-    Event.BEFORE_TRAIN: "before_train",
-    Event.BEFORE_TRAIN_ITER: "before_step",
-    Event.AFTER_TRAIN_ITER: "after_step",
-    Event.TRAIN_CLOSED: "after_train",
-}
-_METHODS = (*_POINTS.values(), "after_backward")
 # Those that train in this thread, innermost last: a trainer whose run_step() calls that of another is the outer one.
 _running: ContextVar[tuple[TrainerBase, ...]] = ContextVar("trainers that train", default=())
-
-
-class HookBase:
-    """What happens around the steps of a :class:`TrainerBase`; the methods are called in this order::
-
-        hook.before_train()
-        for iteration in range(start_iter, max_iter):
-            hook.before_step()
-            trainer.run_step()  # calls hook.after_backward() between the backward and the optimizer's step
-            hook.after_step()
-        hook.after_train()  # also after a failure
-
-    ``trainer`` is a weak proxy of the trainer, set by ``register_hooks``. What is not overridden costs nothing. What
-    takes long belongs into ``after_step`` rather than ``before_step``: timers count on that.
-
-    A hook with a state has ``state_dict`` and ``load_state_dict``. ``saves_state`` says that it saves checkpoints:
-    where there are several ranks and all of them have such hooks, what a rank has of its own is saved too.
-    """
-
-    trainer: Any = None
-    saves_state: ClassVar[bool] = False
-
-    def before_train(self) -> None:
-        """Before the first iteration."""
-
-    def after_train(self) -> None:
-        """After the last iteration, or after a failure; only after success ``trainer.iter == trainer.max_iter``."""
-
-    def before_step(self) -> None:
-        """Before each iteration."""
-
-    def after_backward(self) -> None:
-        """After the backward of each iteration, before the optimizer's step."""
-
-    def after_step(self) -> None:
-        """After each iteration."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this hook, as tensors and plain data."""
-        return {}
-
-
-def _is_overridden(owner: object, base: type, name: str) -> bool:
-    # Not type(owner), which is another one for a weak proxy.
-    return name in getattr(owner, "__dict__", ()) or getattr(owner.__class__, name) is not getattr(base, name)
-
-
-def _takes_part(hook: object, name: str) -> bool:
-    return _is_overridden(hook, HookBase, name)
-
-
-def _bind(method: Callable[[], None], parameters: tuple[str, ...]) -> Callable[..., None]:
-    """The hooks of this dialect are called without anything."""
-    return lambda host, *values: method()
-
-
-DETECTRON2 = Dialect(HookBase, _POINTS, _takes_part, _bind)
 
 
 class TrainerHooks(HookTable):
@@ -95,7 +39,7 @@ class TrainerHooks(HookTable):
 
     def __init__(self, trainer: TrainerBase) -> None:
         super().__init__(weakref.proxy(trainer), DETECTRON2)
-        self.methods: dict[str, tuple[Callable[[], None], ...]] = dict.fromkeys(_METHODS, ())
+        self.methods: dict[str, tuple[Callable[[], None], ...]] = dict.fromkeys(METHODS, ())
 
     def add(self, hook: Any, priority: int | str | None = None) -> None:
         """Append ``hook``."""
@@ -105,24 +49,12 @@ class TrainerHooks(HookTable):
     def rebuild(self) -> None:
         """Make the tables anew; a training does so when it begins."""
         super().rebuild()
-        for name in _METHODS:
-            self.methods[name] = tuple(getattr(hook, name) for hook in self.hooks if _takes_part(hook, name))
-        for event, name in _POINTS.items():
-            if _is_overridden(self.host, TrainerBase, name):
+        for name in METHODS:
+            self.methods[name] = tuple(getattr(hook, name) for hook in self.hooks if takes_part(hook, name))
+        for event, name in POINTS.items():
+            if is_overridden(self.host, TrainerBase, name):
                 self.calls[event] = (_through(name),)
         self.calls[Event.ON_EXCEPTION] = (lambda host, phase, error: _log_failure(error),)
-
-
-def _say_strange_points(hook: HookBase) -> None:
-    """Warn of methods that look like points and are none: they may be somebody's own, or a slip."""
-    found = {name for cls in type(hook).__mro__ for name, member in vars(cls).items() if callable(member)}
-    known = {*_METHODS, *getattr(hook, "extra_points", ())}
-    for name in sorted(name for name in found - known if name.startswith(("before_", "after_"))):
-        logging.getLogger(__name__).warning(
-            "%s.%s looks like a hook point, and a trainer has none of that name: it is never called.%s If it is your "
-            "own, set extra_points = (%r,) on the class.",
-            *(type(hook).__name__, name, did_you_mean(name, known), name),
-        )
 
 
 def _through(name: str) -> Callable[..., None]:
@@ -208,7 +140,7 @@ class TrainerBase:
                     "from trainwright.trainer.HookBase, or put a function into a CallbackHook."
                 )
         for hook in found:
-            _say_strange_points(hook)
+            say_strange_points(hook)
             hook.trainer = weakref.proxy(self)
             self._table.add(hook)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trainwright.trainer.base import HookBase
+from trainwright.trainer.hook_base import HookBase
 
 Callback = Callable[[Any], object]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainwright.base.errors import ConfigTypeError, EvalResultError
 from trainwright.dist import barrier
-from trainwright.trainer.base import HookBase
+from trainwright.trainer.hook_base import HookBase
 
 
 class EvalHook(HookBase):

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainwright.base.errors import HookError
-from trainwright.trainer.base import HookBase
+from trainwright.trainer.hook_base import HookBase
 
 
 class LRScheduler(HookBase):

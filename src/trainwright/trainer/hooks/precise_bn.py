@@ -13,9 +13,9 @@ from torch import nn
 from trainwright.base.errors import DataError
 from trainwright.dist import get_world_size, is_main_process
 from trainwright.engine.passes import without_streams
-from trainwright.trainer.base import HookBase
 from trainwright.trainer.events import EventStorage
 from trainwright.trainer.feed import EndlessBatches
+from trainwright.trainer.hook_base import HookBase
 
 _BN_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

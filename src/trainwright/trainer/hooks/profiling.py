@@ -13,7 +13,7 @@ import torch
 from trainwright.base.errors import ConfigError
 from trainwright.dist import get_rank
 from trainwright.io import is_url
-from trainwright.trainer.base import HookBase
+from trainwright.trainer.hook_base import HookBase
 
 _MIB = 1024.0 * 1024.0
 

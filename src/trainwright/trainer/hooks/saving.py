@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from trainwright.base.errors import ConfigError
 from trainwright.dist import from_main
-from trainwright.trainer.base import HookBase
 from trainwright.trainer.checkpointer import PeriodicCheckpointer as _PeriodicCheckpointer
+from trainwright.trainer.hook_base import HookBase
 
 
 class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):

@@ -7,7 +7,7 @@ import logging
 from time import perf_counter
 from typing import ClassVar
 
-from trainwright.trainer.base import HookBase
+from trainwright.trainer.hook_base import HookBase
 
 
 class IterationTimer(HookBase):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.trainer.base import HookBase
 from trainwright.trainer.events import EventWriter
+from trainwright.trainer.hook_base import HookBase
 
 
 class PeriodicWriter(HookBase):
