@@ -133,16 +133,16 @@ class Checkpointer:
             self.logger.info("Saving checkpoint to %s", os.path.join(self.save_dir, file))
 
     def _tree(self, beside: Mapping[str, Any]) -> dict[str, Any]:
-        strategy = self._strategy()
+        strategy, is_sharded = self._strategy(), self._is_sharded()
         tree: dict[str, Any] = {}
         if strategy is not None:
             tree["model"] = strategy.model_state_dict()
-        elif self._is_sharded():
+        elif is_sharded:
             tree["model"] = dist.gathered_tree(self.model.state_dict())
         else:
             tree["model"] = weights_on_host(self.model.state_dict())
         for key, found in self.checkpointables.items():
-            tree[key] = dist.gathered_tree(found.state_dict()) if self._is_sharded() else found.state_dict()
+            tree[key] = dist.gathered_tree(found.state_dict()) if is_sharded else found.state_dict()
         tree.update(beside)
         meta: dict[str, Any] = {"trainwright_version": __version__, "time": time.strftime("%Y%m%d_%H%M%S")}
         trainer = next((found for found in self.checkpointables.values() if hasattr(found, "finished_iters")), None)
