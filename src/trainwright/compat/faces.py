@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import did_you_mean
 
@@ -28,13 +29,29 @@ class FaceSpec:
     """What a face shows.
 
     `package` is the name that is imported, `home` ours. Inside an installed package the modules of `inside`, and what
-    is below them, are ours; `exported` says which names a package has from which of our modules, beside its own.
+    is below them, are ours; `exported` says which names a package has from which of our modules, beside its own. With
+    `inside` empty the package is ours as a whole, whether it is installed or not.
+
+    `table` names a module of ours whose `MODULES` says which modules of the package, called by their place in it, are
+    modules of ours elsewhere; the others are those of the same place in `home`. `defaults` are those of the process
+    (`base/defaults.py`) that hold while the face is installed.
     """
 
     package: str
     home: str
-    inside: tuple[str, ...]
-    exported: dict[str, tuple[str, ...]]
+    inside: tuple[str, ...] = ()
+    exported: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    table: str | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.inside
+
+    @cached_property
+    def elsewhere(self) -> Mapping[str, str]:
+        """The table."""
+        return {} if self.table is None else importlib.import_module(self.table).MODULES
 
 
 FACES = {
@@ -50,6 +67,12 @@ FACES = {
         ("detectron2.engine.train_loop", "detectron2.engine.hooks", "detectron2.utils.events"),
         {"detectron2.engine": (".engine.train_loop", ".engine.hooks")},
     ),
+    "mmengine": FaceSpec(
+        "mmengine",
+        "trainwright.compat.mmengine",
+        table="trainwright.compat.mmengine.modules",
+        defaults={"keyed": False, "trusts_pickles": True},
+    ),
 }
 
 
@@ -61,6 +84,7 @@ class Face:
         self._finder: _Finder | None = None
         self._modules: dict[str, ModuleType] = {}  # those of the package that were there before
         self._attributes: list[tuple[ModuleType, str, Any]] = []  # what the face has set, and what was there
+        self._defaults: dict[str, Any] = {}  # those that held before
 
     @property
     def is_installed(self) -> bool:
@@ -72,15 +96,20 @@ class Face:
             return
         self._modules = dict(self._loaded(self.spec.package))
         real = sys.modules.get(self.spec.package)
-        if real is not None and not (hasattr(real, "__path__") and getattr(real, "__file__", None)):
-            # A stand-in, in which nothing could be imported, or a mere folder of that name.
+        is_package = hasattr(real, "__path__") and getattr(real, "__file__", None)
+        if real is not None and (self.spec.is_whole or not is_package):
+            # Put away. If it is no package: a stand-in, in which nothing could be imported, or a mere folder.
             for name in self._modules:
                 del sys.modules[name]
             real = None
         found = _found_without(self.spec.package, None)
         is_there = real is not None or (found is not None and found.loader is not None)
+        is_there = is_there and not self.spec.is_whole
         self._finder = _Finder(self.spec, is_there, self._complete)
         sys.meta_path.insert(0, self._finder)
+        for name, value in self.spec.defaults.items():
+            self._defaults[name] = getattr(defaults, name)
+            setattr(defaults, name, value)
         try:
             self._take_over()
         except BaseException:
@@ -93,6 +122,8 @@ class Face:
             return
         sys.meta_path.remove(self._finder)
         self._finder = None
+        for name, value in self._defaults.items():
+            setattr(defaults, name, value)
         for module, name, before in reversed(self._attributes):
             if before is not _ABSENT:
                 setattr(module, name, before)
@@ -105,7 +136,7 @@ class Face:
             if module.__name__ != name:  # of the installed package, imported from one of ours
                 del sys.modules[name]
         sys.modules.update(self._modules)
-        self._modules, self._attributes = {}, []
+        self._modules, self._attributes, self._defaults = {}, [], {}
 
     def _loaded(self, package: str) -> list[tuple[str, ModuleType]]:
         return [(name, module) for name, module in sys.modules.items() if f"{name}.".startswith(f"{package}.")]
@@ -164,7 +195,8 @@ class _Finder(MetaPathFinder):
         self._ours: dict[str, bool] = {}
 
     def home_of(self, name: str) -> str:
-        return self.spec.home + name[len(self.spec.package) :]
+        elsewhere = self.spec.elsewhere.get(name[len(self.spec.package) + 1 :])
+        return elsewhere or self.spec.home + name[len(self.spec.package) :]
 
     def is_ours(self, name: str) -> bool:
         """Whether the module of that name is one of ours."""
@@ -250,6 +282,8 @@ class _AliasLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._own_spec  # importing has put that of the alias there
+        if not hasattr(module, "__path__"):
+            return
         # What is there already keeps its place: an import of `mmcv.parallel.collate` would put the module where the
         # package has the function of that name.
         for name, part in list(sys.modules.items()):

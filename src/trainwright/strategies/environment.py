@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from trainwright import dist
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError
 from trainwright.base.logs import MMLogger
 from trainwright.base.text import did_you_mean
@@ -48,7 +49,7 @@ class Randomness:
     seed: int | None = None
     diff_rank_seed: bool = False
     deterministic: bool = False
-    keyed: bool = True
+    keyed: bool = field(default_factory=lambda: defaults.keyed)
 
     @classmethod
     def from_cfg(cls, cfg: dict[str, Any]) -> Randomness:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError
 
 
@@ -35,7 +36,7 @@ def build_loader(runner: Any, dataloader: Any) -> Any:
         return dataloader
     settings = dict(runner._randomness_cfg)
     kwargs = {"diff_rank_seed": settings.get("diff_rank_seed", False)}
-    if not settings.get("keyed", True):
+    if not settings.get("keyed", defaults.keyed):
         kwargs["keyed"] = False
     return runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
 

@@ -1,0 +1,6 @@
+"""Names of mmengine.hooks.profiler_hook."""
+
+from trainwright.hooks.npu_profiler_hook import NPUProfilerHook
+from trainwright.hooks.profiler_hook import ProfilerHook
+
+__all__ = ["NPUProfilerHook", "ProfilerHook"]
