@@ -36,6 +36,10 @@ class ConfigNotFoundError(ConfigError, FileNotFoundError):
         return str(self.args[0])  # OSError would print errno and filename instead of the message
 
 
+class RuleError(ConfigError, AssertionError):
+    """A value that the older engines refuse by an assertion."""
+
+
 class CustomImportError(ConfigError, ImportError):
     """A module named in `custom_imports` that cannot be imported."""
 
@@ -46,6 +50,10 @@ class RegistryError(TrainwrightError, KeyError):
     def __str__(self) -> str:
         # KeyError prints the repr of its argument, which would show a multi-line message as one line of "\n".
         return str(self.args[0]) if self.args else ""
+
+
+class InstanceNameError(TrainwrightError, ValueError, TypeError, AssertionError):
+    """A name under which no instance of a class can be kept, or a class whose constructor takes none."""
 
 
 class BuildError(TrainwrightError):
@@ -103,6 +111,17 @@ class UnknownMetricError(TrainwrightError, KeyError):
         return str(self.args[0])  # KeyError would print the repr of the message
 
 
+class UnknownModuleError(TrainwrightError, KeyError):
+    """A module that a model does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of the message
+
+
+class ModuleNameError(TrainwrightError, TypeError, AssertionError):
+    """Something else than a name where a module of a model is asked for by name."""
+
+
 class LocalGroupError(TrainwrightError, RuntimeError):
     """A question about the processes of this machine, before it was said which they are."""
 
@@ -135,6 +154,12 @@ class Preempted(Interrupted):
 
     def __init__(self, message: str = "", checkpoint: str | None = None, exit_code: int = 75) -> None:
         super().__init__(message, checkpoint, exit_code)
+
+
+def demand(holds: object, message: str) -> None:
+    """Raise RuleError with `message` unless the rule `holds`."""
+    if not holds:
+        raise RuleError(message)
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, RuleError, demand
 
-
-class RuleError(ConfigError, AssertionError):
-    """A setting that MMCV refuses by an assertion."""
+__all__ = ["LackingError", "RuleError", "demand"]
 
 
 class LackingError(ConfigError, KeyError):
@@ -14,9 +12,3 @@ class LackingError(ConfigError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print the repr
-
-
-def demand(holds: object, message: str) -> None:
-    """Raise RuleError with `message` unless the rule `holds`."""
-    if not holds:
-        raise RuleError(message)

@@ -7,10 +7,8 @@ import logging
 import os
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
@@ -20,6 +18,8 @@ from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint import write_file
 from trainwright.checkpoint.format import plain_tree, save_plain
+from trainwright.checkpoint.loader import upload_to_pavi
+from trainwright.checkpoint.module_state import collected_state, problems_of_loading, weights_to_cpu
 from trainwright.compat.mmcv1.fileio import FileClient
 from trainwright.compat.mmcv1.fileio.backends import HardDiskBackend
 from trainwright.compat.mmcv1.parallel import is_module_wrapper
@@ -29,6 +29,8 @@ from trainwright.compat.mmcv1.version import __version__
 from trainwright.io import fsync_dir, publish
 from trainwright.io.atomic import temporary
 from trainwright.state import plain_items
+
+__all__ = ["get_state_dict", "load_state_dict", "save_checkpoint", "weights_to_cpu"]
 
 LATEST = "latest.pth"
 
@@ -41,26 +43,7 @@ def load_state_dict(
     It is a warning of ``logger``, a line on stdout without one, or with ``strict`` an error. Modules that load older
     versions of themselves get the version that was saved. Counters of batch norms may be missing.
     """
-    metadata = getattr(state_dict, "_metadata", None)
-    state: Any = OrderedDict(state_dict)
-    missing: list[str] = []
-    unexpected: list[str] = []
-    problems: list[str] = []
-
-    def load(one: nn.Module, prefix: str) -> None:
-        inner: Any = one.module if is_module_wrapper(one) else one
-        local = {} if metadata is None else metadata.get(prefix[:-1], {})
-        inner._load_from_state_dict(state, prefix, local, True, missing, unexpected, problems)
-        for name, child in inner._modules.items():
-            if child is not None:
-                load(child, f"{prefix}{name}.")
-
-    load(module, "")
-    missing = [name for name in missing if "num_batches_tracked" not in name]
-    if unexpected:
-        problems.append(f"unexpected key in source state_dict: {', '.join(unexpected)}\n")
-    if missing:
-        problems.append(f"missing keys in source state_dict: {', '.join(missing)}\n")
+    problems = problems_of_loading(module, state_dict, is_module_wrapper)
     if not problems or get_dist_info()[0] != 0:
         return
     text = "\n".join(["the model and loaded state dict do not match exactly\n", *problems])
@@ -70,13 +53,6 @@ def load_state_dict(
         print_log(text)
     else:
         logger.warning(text)
-
-
-def weights_to_cpu(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """The weights on the CPU, with the versions of their modules."""
-    moved: Any = OrderedDict((name, value.cpu()) for name, value in state_dict.items())
-    moved._metadata = getattr(state_dict, "_metadata", OrderedDict())
-    return moved  # type: ignore[no-any-return]
 
 
 def _save_to_state_dict(module: nn.Module, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -89,21 +65,11 @@ def _save_to_state_dict(module: nn.Module, destination: dict[str, Any], prefix: 
 
 def get_state_dict(module: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
     """The parameters and buffers of ``module``; of module wrappers, also deep inside, what they wrap."""
-    if is_module_wrapper(module):
-        module = module.module
-    if destination is None:
-        destination = OrderedDict()
-        destination._metadata = OrderedDict()
-    destination._metadata[prefix[:-1]] = local = {"version": module._version}
-    _save_to_state_dict(module, destination, prefix, keep_vars)
-    for name, child in module._modules.items():
-        if child is not None:
-            get_state_dict(child, destination, f"{prefix}{name}.", keep_vars=keep_vars)
-    for hook in module._state_dict_hooks.values():
-        result = hook(module, destination, prefix, local)
-        if result is not None:
-            destination = result
-    return destination
+
+    def save(one: Any, destination: Any, prefix: str) -> None:
+        _save_to_state_dict(one, destination, prefix, keep_vars)
+
+    return collected_state(module, destination, prefix, save, is_module_wrapper)
 
 
 def save_checkpoint(
@@ -149,7 +115,7 @@ def write_checkpoint(tree: dict[str, Any], filename: str, file_client_args: dict
     if filename.startswith("pavi://"):
         if file_client_args is not None:
             raise ValueError(f'file_client_args must be None for a name with "pavi://", but got {file_client_args}')
-        _upload_to_pavi(tree, filename[len("pavi://") :])
+        upload_to_pavi(tree, filename[len("pavi://") :])
         return
     client = FileClient.infer_client(file_client_args, filename)
     if isinstance(client.client, HardDiskBackend):
@@ -159,22 +125,6 @@ def write_checkpoint(tree: dict[str, Any], filename: str, file_client_args: dict
     with io.BytesIO() as buffer:
         save_plain(plain_tree(filename, tree), buffer)
         client.put(buffer.getvalue(), filename)
-
-
-def _upload_to_pavi(tree: dict[str, Any], path: str) -> None:
-    try:
-        from pavi import exception, modelcloud  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise ImportError("Please install pavi, which checkpoints with the prefix pavi:// are saved with.") from error
-    folder, name = os.path.split(path)
-    try:
-        model = modelcloud.get(folder)
-    except exception.NodeNotFoundError:
-        model = modelcloud.Folder().create_training_model(folder)
-    with TemporaryDirectory() as local:
-        written = os.path.join(local, name)
-        write_file(written, tree)
-        model.create_file(written, name=name)
 
 
 def point_latest(folder: str, filename: str) -> None:
