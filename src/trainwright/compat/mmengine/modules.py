@@ -56,6 +56,7 @@ MODULES: dict[str, str] = {
     "runner._flexible_runner": "trainwright.runner.runner",
     "runner.activation_checkpointing": "trainwright.model.surgery",
     "runner.base_loop": "trainwright.engine.loops.base",
+    "runner.checkpoint": "trainwright.checkpoint.loader",
     "runner.log_processor": "trainwright.runner.log_processor",
     "runner.priority": "trainwright.engine.priority",
     "runner.runner": "trainwright.runner.runner",
