@@ -96,7 +96,10 @@ def test_help_and_what_is_wrong_with_a_command(tmp_path):
     assert "usage: python -m trainwright.compat FACE" in out
     assert "detectron2.engine.train_loop" in out
     for arguments, text in (
-        (("mmcv", "--", "x.py"), "error: there is no face 'mmcv'; there are mmcv1, detectron2, mmengine. Did you mean 'mmcv1'?"),
+        (
+            ("mmcv", "--", "x.py"),
+            "error: there is no face 'mmcv'; there are mmcv1, detectron2, mmengine. Did you mean 'mmcv1'?",
+        ),
         (("mmcv1", "x.py"), "error: there is no face 'x.py'"),
         (("mmcv1",), "error: name a script behind --, as in `python -m trainwright.compat mmcv1 -- train.py`"),
         (("--", "x.py"), "error: name a face: mmcv1, detectron2"),

@@ -323,7 +323,9 @@ def test_a_face_that_fails_while_it_is_put_on_leaves_nothing(monkeypatch):
 
 
 def test_an_unknown_face():
-    with pytest.raises(ConfigError, match=r"no face 'mmcv2'; there are mmcv1, detectron2, mmengine\. Did you mean 'mmcv1'\?"):
+    with pytest.raises(
+        ConfigError, match=r"no face 'mmcv2'; there are mmcv1, detectron2, mmengine\. Did you mean 'mmcv1'\?"
+    ):
         face("mmcv2")
     assert face("mmcv1").spec is FACES["mmcv1"]
 
