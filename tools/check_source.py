@@ -66,6 +66,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "annotations that a process of this run packed, from a private file that no other user can write, as torch's "
         "loader hands samples from process to process; a file from elsewhere never comes there"
     ),
+    ("src/trainwright/io/handlers/pickle_handler.py", "pickle.load"): (
+        "a pickle that the user named with trusted=True, or reads through the face of an engine that reads them all: "
+        "then with a warning that names the file; otherwise it is refused"
+    ),
     ("src/trainwright/checkpoint/trusted.py", "torch.load"): (
         "the file that the user named with trusted=True, and no other; nothing falls back to it"
     ),

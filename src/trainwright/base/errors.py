@@ -126,6 +126,10 @@ class LocalGroupError(TrainwrightError, RuntimeError):
     """A question about the processes of this machine, before it was said which they are."""
 
 
+class UnsupportedOperationError(TrainwrightError, NotImplementedError, AttributeError):
+    """Something that a storage cannot do."""
+
+
 class WorkDirError(TrainwrightError, OSError):
     """A work directory that cannot be created or written."""
 

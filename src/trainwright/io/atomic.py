@@ -25,7 +25,9 @@ def fsync_dir(folder: Path) -> None:
 def temporary(path: str | os.PathLike[str]) -> Path:
     """A name beside ``path`` that nobody has used, and that :data:`TMP_PREFIX` shows to be temporary."""
     target = Path(path)
-    return target.with_name(f"{TMP_PREFIX}{target.name}-{uuid.uuid4().hex}")
+    # A file system allows 255 bytes to a name, so that one which is nearly as long is cut.
+    name = target.name if len(os.fsencode(target.name)) < 200 else target.name[:50]
+    return target.with_name(f"{TMP_PREFIX}{name}-{uuid.uuid4().hex}")
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
