@@ -60,6 +60,7 @@ FACES = {
         "trainwright.compat.mmcv1",
         ("mmcv.runner", "mmcv.utils", "mmcv.parallel", "mmcv.engine", "mmcv.fileio", "mmcv.cnn.utils.weight_init"),
         {"mmcv": (".utils", ".fileio")},
+        table="trainwright.compat.mmcv1.modules",
     ),
     "detectron2": FaceSpec(
         "detectron2",
@@ -259,13 +260,21 @@ class _Finder(MetaPathFinder):
 
     def _absent(self, fullname: str, parent: str) -> str:
         package = importlib.import_module(self.home_of(parent))
-        has = sorted(_submodules(package))
+        has = sorted(_submodules(package) | self._elsewhere_in(parent))
         near = did_you_mean(fullname.rpartition(".")[2], has)
+        listed = ", ".join(has) or "no modules"
+        if self.spec.is_whole:
+            return f"No module named {fullname!r}: Trainwright's face of {self.spec.package} has in {parent} {listed}.{near}"
         return (
             f"No module named {fullname!r}: {self.spec.package} is not installed, and Trainwright's face of it has in "
-            f"{parent} only {', '.join(has) or 'no modules'}.{near} Install {self.spec.package} for the rest; the face "
-            "works inside it"
+            f"{parent} only {listed}.{near} Install {self.spec.package} for the rest; the face works inside it"
         )
+
+    def _elsewhere_in(self, parent: str) -> set[str]:
+        """The modules of a package that the table has."""
+        inside = f"{parent}."[len(self.spec.package) + 1 :]
+        below = [place[len(inside) :] for place in self.spec.elsewhere if place.startswith(inside)]
+        return {name for name in below if "." not in name}
 
 
 class _AliasLoader(Loader):
