@@ -2,18 +2,21 @@
 
 import json
 import logging
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from resuming import assert_same, checkpoint_hook, config, resumed, run
+from resuming import BY_ITER, assert_same, checkpoint_hook, config, resumed, run
+from torch.utils.data import DataLoader, Dataset
 
 from trainwright.base.errors import CheckpointError, ConfigError, Interrupted
 from trainwright.checkpoint import read_file
 from trainwright.engine import Event, Hook
 from trainwright.runner import Runner
 from trainwright.testing.recorder import EventRecorder, StopAt
-from trainwright.testing.toys import differences, toy_config
+from trainwright.testing.toys import differences, toy_config, toy_loader
 
 
 def log_text(runner):
@@ -144,6 +147,58 @@ def test_a_loader_that_cannot_jump_is_read_again_and_says_so(tmp_path):
     second = resumed(cfg(tmp_path / "parts"))
     assert differences(straight.strategy.model_state_dict(), second.strategy.model_state_dict()) == []
     assert "2 batches are read and dropped, because DataLoader cannot jump" in log_text(second)
+
+
+class Drawn(Dataset):
+    """Samples to which noise from the process's own streams is added as they are read."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        noise = torch.randn(6) + random.random() + float(np.random.rand())
+        return {"inputs": noise + index / 20, "label": index % 3}
+
+
+@pytest.mark.parametrize(
+    ("workers", "own_generator", "by_epoch"), [(0, False, True), (0, False, False), (0, True, False), (1, True, True)]
+)
+def test_a_loader_of_the_users_own_goes_on_exactly(tmp_path, by_epoch, own_generator, workers):
+    """Its order and what its samples draw are those of the run in one go, also where the order comes from elsewhere."""
+
+    def cfg(folder):
+        torch.manual_seed(7)
+        generator = torch.Generator().manual_seed(3) if own_generator else None
+        loader = DataLoader(Drawn(), 4, shuffle=True, generator=generator, num_workers=workers)
+        train_cfg = {"by_epoch": True, "max_epochs": 4} if by_epoch else {"by_epoch": False, "max_iters": 20}
+        return config(folder, train_dataloader=loader, train_cfg=train_cfg, param_scheduler=BY_ITER)
+
+    straight = run(cfg(tmp_path / "one"))
+    for stop in (7, 3, 3):  # within a pass, at the end of one, and within the next
+        run(cfg(tmp_path / "parts") | {"resume": True}, StopAt(Event.AFTER_TRAIN_ITER, stop))
+    last = resumed(cfg(tmp_path / "parts"))
+    assert differences(straight.strategy.model_state_dict(), last.strategy.model_state_dict()) == []
+
+
+def test_streams_of_workers_that_are_not_keyed_go_on_exactly(tmp_path):
+    def cfg(folder):
+        loader = toy_loader(20, 4, noise=0.3, num_workers=2)
+        randomness = {"seed": 5, "keyed": False}
+        return config(folder, epochs=3, train_dataloader=loader, randomness=randomness, param_scheduler=BY_ITER)
+
+    straight = run(cfg(tmp_path / "one"))
+    run(cfg(tmp_path / "parts"), StopAt(Event.AFTER_TRAIN_ITER, 8))
+    second = resumed(cfg(tmp_path / "parts"))
+    assert differences(straight.strategy.model_state_dict(), second.strategy.model_state_dict()) == []
+
+
+def test_a_loader_with_other_generators_says_that_its_order_is_another_one(tmp_path):
+    def cfg(generator):
+        loader = DataLoader(Drawn(), 4, shuffle=True, generator=generator)
+        return config(tmp_path, epochs=2, train_dataloader=loader)
+
+    run(cfg(torch.Generator()), StopAt(Event.AFTER_TRAIN_ITER, 7))
+    assert "has 0 generator(s) of its own and had 1 when the checkpoint was saved" in log_text(resumed(cfg(None)))
 
 
 def test_optimizer_and_schedulers_can_be_left_out(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -103,6 +103,18 @@ class Place:
     of: Pass | None
     n_batches: int
     generators: list[torch.Tensor]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors, for a checkpoint."""
+        state: dict[str, Any] = {"n_batches": self.n_batches, "generators": self.generators}
+        if self.of is not None:
+            state["pass"] = {entry.name: getattr(self.of, entry.name) for entry in fields(self.of)}
+        return state
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> Place:
+        """What :meth:`state_dict` gave."""
+        return cls(Pass(**state["pass"]) if "pass" in state else None, state["n_batches"], state["generators"])
 
 
 def begin_pass(loader: Any, data_epoch: int, began: int) -> Pass:

@@ -28,7 +28,7 @@ from trainwright.hooks.bad_steps import (
 from trainwright.hooks.guard_texts import describe_return, record_of, stop_error
 from trainwright.hooks.intervals import log_interval, whole_number
 from trainwright.hooks.runtime_info_hook import RuntimeInfoHook
-from trainwright.hooks.snapshots import FilePoint, Snapshot, obstacle_to_going_back, remembers_no_position
+from trainwright.hooks.snapshots import FilePoint, Snapshot, obstacle_to_going_back
 from trainwright.registry import HOOKS
 from trainwright.state import host_copy
 
@@ -132,7 +132,6 @@ class LossGuardHook(Hook):
         self._finite_rule, metrics.must_be_finite, metrics.watcher = metrics.must_be_finite, None, self._watch
         if self._obstacle is None:
             loop.last_look = self._look
-            loop.remembers_passes = remembers_no_position(loop)
             loop.detours = Detours(set(self.skipped))
             self._start = self._newest = self._snapshot()
 
@@ -146,7 +145,7 @@ class LossGuardHook(Hook):
             self._judge.watch.close()
         metrics.must_be_finite, metrics.watcher = self._finite_rule, None
         if self._obstacle is None:
-            loop.last_look, loop.remembers_passes, loop.detours = None, False, Detours()
+            loop.last_look, loop.detours = None, Detours()
         self._reset()
 
     def after_train_iter(

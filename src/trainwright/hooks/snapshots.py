@@ -14,7 +14,7 @@ from trainwright.base.errors import CheckpointError
 from trainwright.data import KeyedDataLoader
 from trainwright.data.sampler import DefaultSampler
 from trainwright.engine.rewind import Place
-from trainwright.state import Stateful, host_copy
+from trainwright.state import host_copy
 
 
 @dataclass
@@ -114,11 +114,6 @@ def obstacle_to_going_back(loop: Any) -> str | None:
         if isinstance(what, Iterator):
             return f"the data of train_dataloader come from a {type(what).__name__}, which can be read only once"
     return None
-
-
-def remembers_no_position(loop: Any) -> bool:
-    """Whether the loader of ``loop`` has to be read again from the beginning of its pass."""
-    return not isinstance(loop.dataloader, Stateful)
 
 
 def sample_indices(loader: Any) -> list[int] | None:

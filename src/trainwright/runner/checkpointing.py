@@ -19,7 +19,13 @@ from trainwright.optim import OptimWrapperDict
 from trainwright.runner import background_saves, bringup, exactness
 from trainwright.runner.facts import FactsMixin
 from trainwright.runner.hooking import HookMixin
-from trainwright.runner.resume_cfg import ResumeCfg, check_global_batch, global_batch, take_over_position
+from trainwright.runner.resume_cfg import (
+    ResumeCfg,
+    check_global_batch,
+    global_batch,
+    take_over_pass,
+    take_over_position,
+)
 from trainwright.state import Stateful, named_by_class, plain_items, rng
 
 
@@ -119,8 +125,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
                 loader, "state_is_per_rank", not isinstance(loader, KeyedDataLoader)
             )
             tree["loader"] = {"by_rank": all_gather_object(state, data_group())} if per_rank else state
-        if isinstance(loop, TrainLoop) and (state := loop.state_dict()):
-            tree["train_loop"] = state
+        if isinstance(loop, TrainLoop):
+            if state := loop.state_dict():
+                tree["train_loop"] = state
+            if (place := loop.place()) is not None:
+                own = place.state_dict()
+                tree["data_pass"] = all_gather_object(own) if self.distributed else [own]
         self.call_hook("before_save_checkpoint", checkpoint=tree)
         return tree
 
@@ -325,6 +335,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         else:
             clock = self.ctx.clock
             loop.batches_to_drop = clock.inner_iter if self.by_epoch else clock.iter
+            if not goes_back:  # who goes back knows the place, and says it himself
+                take_over_pass(self, loop, checkpoint)
 
     @property
     def _allows_inexact(self) -> bool:

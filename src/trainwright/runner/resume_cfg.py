@@ -10,7 +10,10 @@ from trainwright.base.text import did_you_mean
 from trainwright.checkpoint.weights import STRIP_MODULE, ReviseKeys
 from trainwright.data import KeyedDataLoader
 from trainwright.data.loader_state import KNOB, of_this_rank
-from trainwright.dist import data_info
+from trainwright.dist import data_info, is_same_layout, item_of_rank
+from trainwright.engine.loops import TrainLoop
+from trainwright.engine.rewind import Place, states_of
+from trainwright.state import Stateful
 
 
 @dataclass(frozen=True)
@@ -181,3 +184,23 @@ def take_over_position(runner: Any, loop: Any, tree: dict[str, Any], allow_inexa
     used = loader.position[1] if clock.inner_iter else 0
     clock.inner_iter = used
     clock.iter = clock.epoch * clock.epoch_length + used
+
+
+def take_over_pass(runner: Any, loop: Any, tree: dict[str, Any]) -> None:
+    """Of a loader without a position: what decided the order of the pass that was under way, where this rank has been
+    there, so that the batches to drop are those that were used."""
+    places, data_size = tree.get("data_pass") or [], tree["meta"].get("data_size")
+    if not isinstance(loop, TrainLoop) or isinstance(loop.dataloader, Stateful):
+        return
+    if not places or not is_same_layout(len(places), data_size):
+        return
+    place = Place.of_state(item_of_rank(places, data_size, any_will_do=False))
+    n_then, n_now = len(place.generators), len(states_of(loop.dataloader))
+    if n_then == n_now:
+        loop.return_to(place)
+        return
+    runner.logger.warning(
+        "the train_dataloader has %d generator(s) of its own and had %d when the checkpoint was saved: its order is "
+        "another one.",
+        *(n_now, n_then),
+    )

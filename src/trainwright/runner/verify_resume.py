@@ -20,7 +20,7 @@ from trainwright.base.text import brief
 from trainwright.checkpoint import read_file
 
 # In the order in which a difference would spread.
-_PARTS = ("loader", "rng", "hooks", "train_loop", "message_hub", "state_dict", "ema_state_dict")
+_PARTS = ("loader", "data_pass", "rng", "hooks", "train_loop", "message_hub", "state_dict", "ema_state_dict")
 # What is no state of the training: where and when it was done, and how long it took.
 _BESIDE = re.compile(
     r"^meta\.(time|cfg|experiment_name|log_dirs|trackers|environment|fingerprint|dataset_meta)\b"

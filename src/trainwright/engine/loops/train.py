@@ -53,7 +53,7 @@ class TrainLoop(BaseLoop):
         # For a guard that goes back in time: see trainwright.engine.rewind.
         self.detours = Detours()
         self.last_look: Callable[[], None] | None = None  # called when all iterations are done, before the last events
-        self.remembers_passes = False
+        # Of a loader without a position: how the pass under way began, and the one to go on in.
         self._pass: Pass | None = None
         self._pass_to_replay: Pass | None = None
         metainfo = getattr(getattr(self.dataloader, "dataset", None), "metainfo", None)
@@ -145,7 +145,7 @@ class TrainLoop(BaseLoop):
             )
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        if self.remembers_passes:
+        if not isinstance(loader, Stateful):
             self._pass = self._pass_to_replay or begin_pass(loader, epoch, self.clock.iter - self.batches_to_drop)
         streams, self.enters_quietly = rng.capture() if self.enters_quietly else None, False
         batches: Iterator[Any] = (
@@ -177,11 +177,11 @@ class TrainLoop(BaseLoop):
             return None
         done = self.clock.as_completed()
         if of is None or done.inner_iter == 0:
-            return Place(None, self.batches_to_drop, states_of(loader))
+            return Place(self._pass_to_replay, self.batches_to_drop, states_of(loader))
         return Place(of, done.iter - of.began, states_of(loader))
 
     def return_to(self, place: Place) -> None:
-        """Go on from there when the loader is entered next."""
+        """Go on from there when the loader is entered next; its generators are those that it had."""
         put_states(self.dataloader, place.generators if place.of is None else place.of.generators)
         self._pass, self._pass_to_replay, self.batches_to_drop = None, place.of, place.n_batches
 
