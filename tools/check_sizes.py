@@ -45,7 +45,7 @@ EXEMPT: dict[tuple[str, str, str], str] = {
     ("src/trainwright/visualization/trackers/mlflow.py", "MLflowVisBackend.__init__", "parameters"): PUBLISHED,
     ("src/trainwright/strategies/fsdp.py", "FSDPStrategy.__init__", "parameters"): "keys of a config are parameters",
     ("src/trainwright/compat/mmcv1/runner/hooks/profiler.py", "ProfilerHook.__init__", "parameters"): PUBLISHED_1,
-    ("src/trainwright/compat/mmcv1/utils/progressbar.py", "track_parallel_progress", "parameters"): PUBLISHED_1,
+    ("src/trainwright/utils/progressbar.py", "track_parallel_progress", "parameters"): PUBLISHED,
     ("src/trainwright/optim/apex.py", "ApexOptimWrapper.__init__", "parameters"): PUBLISHED,
     ("src/trainwright/trainer/amp.py", "AMPTrainer.__init__", "parameters"): "published signature of detectron2",
     ("src/trainwright/compat/mmcv1/runner/hooks/checkpoint.py", "CheckpointHook.__init__", "parameters"): PUBLISHED,

@@ -140,6 +140,7 @@ def test_a_visualizer_of_the_same_name_makes_way_in_every_class(tmp_path, monkey
     assert type(new) is OtherVisualizer
     assert OtherVisualizer.get_instance("same") is new
     assert Visualizer.get_instance("same") is new
+    new.forget()
 
 
 @pytest.mark.parametrize(

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import RLock
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
+
+from trainwright.base.errors import InstanceNameError
 
 T = TypeVar("T", bound="ManagerMixin")
 _lock = RLock()
 
 
-class ManagerMixin:
+class ManagerMeta(type):
+    """Of classes whose instances are found by name: each has a table of its own, and a constructor with `name`."""
+
+    _instance_dict: dict[str, Any]
+    _active: ContextVar[Any]
+
+    def __init__(cls, *args: Any) -> None:
+        super().__init__(*args)
+        if "name" not in inspect.getfullargspec(cls).args:
+            raise InstanceNameError(
+                f"{cls} must have the `name` argument in its constructor: its instances are found by it"
+            )
+        cls._instance_dict = {}
+        cls._active = ContextVar(f"current {cls.__qualname__}", default=None)
+
+
+class ManagerMixin(metaclass=ManagerMeta):
     """Gives a class `get_instance(name)` and `get_current_instance()`. Registries build such classes by `get_instance`.
 
     An instance is known to its class and to the managed classes it inherits from. The current one is the one of the
     innermost `with instance.as_current()`; outside of any, the one created last.
     """
 
-    _instance_dict: ClassVar[dict[str, Any]] = {}
-    _active: ClassVar[ContextVar[Any]]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._instance_dict = {}
-        cls._active = ContextVar(f"current {cls.__qualname__}", default=None)
-
     def __init__(self, name: str = "", **kwargs: Any) -> None:
         if not isinstance(name, str) or not name:
-            raise ValueError(f"name of a {type(self).__name__} must be a non-empty string, got {name!r}")
+            raise InstanceNameError(f"name of a {type(self).__name__} must be a non-empty string, got {name!r}")
         super().__init__(**kwargs)
         self._instance_name = name
 
@@ -39,14 +51,24 @@ class ManagerMixin:
 
     @classmethod
     def get_instance(cls: type[T], name: str, **kwargs: Any) -> T:
-        """The instance called `name`; created with `kwargs` if there is none yet."""
+        """The instance called `name`; created with `kwargs` if there is none yet, and with a warning about them if
+        there is.
+        """
         if not isinstance(name, str):
-            raise TypeError(f"name of a {cls.__name__} must be a string, got {name!r} of type {type(name).__name__}")
+            raise InstanceNameError(
+                f"name of a {cls.__name__} must be a string, got {name!r} of type {type(name).__name__}"
+            )
         with _lock:
             if name not in cls._instance_dict:
                 instance = cls(name=name, **kwargs)
                 for owner in _managed_classes(cls):
                     owner._instance_dict.setdefault(name, instance)
+            elif kwargs:
+                warnings.warn(
+                    f"there is a {cls.__name__} named {name!r} already, and {', '.join(kwargs)} of this call of "
+                    "get_instance change nothing in it",
+                    stacklevel=2,
+                )
             found: T = cls._instance_dict[name]
         return found
 

@@ -11,12 +11,13 @@ from trainwright.base.text import did_you_mean
 
 
 def lazy_exports(
-    package: str, names_of: Mapping[str, str | Iterable[str]], modules: Collection[str] = ()
+    package: str, names_of: Mapping[str, str | Iterable[str]], modules: Collection[str] | Mapping[str, str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` for `package`.
 
     `names_of` has the names by the module that they are in, which is called as in a relative import of the package,
-    `".path"`; a text has them between blanks. The modules of the package that `modules` names are there as well.
+    `".path"`; a text has them between blanks. The modules of the package that `modules` names are there as well;
+    where it is a mapping, it says which they are.
     """
     homes = {
         name: module
@@ -27,7 +28,7 @@ def lazy_exports(
 
     def get(name: str) -> Any:
         if name in modules:
-            return import_module(f".{name}", package)
+            return import_module(modules[name] if isinstance(modules, Mapping) else f".{name}", package)
         home = homes.get(name)
         if home is not None:
             value = getattr(import_module(home, package), name)

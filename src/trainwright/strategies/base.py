@@ -18,13 +18,12 @@ from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import MMLogger
 from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler
 from trainwright.registry import MODELS
 from trainwright.strategies.adopt import follow_parameters, note_placed
 from trainwright.strategies.environment import (
     Randomness,
     claimed,
-    collect_env,
     default_device,
     run_name,
     set_randomness,
@@ -33,6 +32,9 @@ from trainwright.strategies.environment import (
 from trainwright.strategies.schedulers import Schedulers, make_optim_wrapper, make_schedulers, schedulers_for_one
 from trainwright.strategies.state import StrategyState
 from trainwright.strategies.surgery import compile_method
+from trainwright.utils.dl_utils.collect_env import collect_env
+
+ParamSchedulerType = list[_ParamScheduler] | dict[str, list[_ParamScheduler]]
 
 
 class BaseStrategy(StrategyState, ABC):

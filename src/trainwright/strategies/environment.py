@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import shlex
-import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
-import numpy as np
 import torch
 
 from trainwright import dist
@@ -22,7 +17,6 @@ from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError
 from trainwright.base.logs import MMLogger
 from trainwright.base.text import did_you_mean
-from trainwright.base.version import __version__
 from trainwright.state import rng
 
 
@@ -144,49 +138,3 @@ def claimed(folder: str, logger_name: str) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def collect_env() -> dict[str, Any]:
-    """The facts of the machine and of the packages, under the names that MMEngine gives them; ``GCC`` is the compiler
-    that built Python. What is not installed has no entry, but for the compilers, which are then 'n/a'."""
-    facts: dict[str, Any] = {
-        "sys.platform": sys.platform,
-        "Python": sys.version.replace("\n", ""),
-        "CUDA available": torch.cuda.is_available(),
-        "MUSA available": False,
-        "numpy_random_seed": int(np.random.get_state()[1][0]),  # type: ignore[index]
-    }
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        for name in dict.fromkeys(names):
-            facts["GPU " + ",".join(str(index) for index, one in enumerate(names) if one == name)] = name
-        from torch.utils.cpp_extension import CUDA_HOME
-
-        facts["CUDA_HOME"] = CUDA_HOME
-        if CUDA_HOME is not None:
-            facts["NVCC"] = _line_of([os.path.join(CUDA_HOME, "bin", "nvcc"), "-V"], -1)
-    compiler = shlex.split(sysconfig.get_config_var("CC") or "")[:1]
-    facts["GCC"] = _line_of([*compiler, "--version"], 0) if compiler else "n/a"
-    facts["PyTorch"] = torch.__version__
-    facts["PyTorch compiling details"] = torch.__config__.show()
-    for name, package in {"TorchVision": "torchvision", "OpenCV": "opencv-python", "MMEngine": "mmengine"}.items():
-        if version := _version_of(package):
-            facts[name] = version
-    facts["Trainwright"] = __version__
-    return facts
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _line_of(command: list[str], place: int) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "n/a"
-    lines = done.stdout.strip().splitlines() or ["n/a"]
-    return lines[place]

@@ -150,9 +150,8 @@ def twice(x, by=2):
 
 
 def test_progress(mmcv, is_peer):
-    module = "mmcv.utils.timer.time" if is_peer else "trainwright.compat.mmcv1.utils.timer.time"
     now = [100.0]
-    with mock.patch(module, side_effect=lambda: now[0]), mock.patch.dict(os.environ, {"COLUMNS": "80", "LINES": "24"}):
+    with mock.patch("mmcv.utils.timer.time", side_effect=lambda: now[0]), mock.patch.dict(os.environ, {"COLUMNS": "80", "LINES": "24"}):
         out = io.StringIO()
         bar = mmcv.ProgressBar(10, bar_width=20, file=out)
         assert out.getvalue() == f"[{' ' * 20}] 0/10, elapsed: 0s, ETA:"
@@ -192,9 +191,8 @@ def test_parallel_progress(mmcv, settings):
 
 
 def test_timers(mmcv, is_peer, capsys):
-    module = "mmcv.utils.timer.time" if is_peer else "trainwright.compat.mmcv1.utils.timer.time"
     now = [5.0]
-    with mock.patch(module, side_effect=lambda: now[0]):
+    with mock.patch("mmcv.utils.timer.time", side_effect=lambda: now[0]):
         timer = mmcv.Timer(start=False)
         assert not timer.is_running
         for question in (timer.since_start, timer.since_last_check):

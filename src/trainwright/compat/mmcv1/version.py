@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainwright.compat.mmcv1.utils.version_utils import digit_version
+from trainwright.utils.version_utils import digit_version
 
 __version__ = "1.7.2"
 __all__ = ["__version__", "parse_version_info", "version_info"]

@@ -47,6 +47,8 @@ MODULES: dict[str, str] = {
     "hooks.sampler_seed_hook": "trainwright.hooks.sampler_seed_hook",
     "hooks.sync_buffer_hook": "trainwright.hooks.sync_buffer_hook",
     "hooks.test_time_aug_hook": "trainwright.hooks.prepare_tta_hook",
+    "hub.hub": "trainwright.hub.hub",
+    "infer.infer": "trainwright.infer.infer",
     "logging.history_buffer": "trainwright.state.history",
     "logging.logger": "trainwright.base.logs",
     "logging.message_hub": "trainwright.state.message_hub",

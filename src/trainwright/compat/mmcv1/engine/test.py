@@ -10,7 +10,7 @@ from torch import nn
 
 from trainwright import dist
 from trainwright.compat.mmcv1.runner.dist_utils import get_dist_info
-from trainwright.compat.mmcv1.utils.progressbar import ProgressBar
+from trainwright.utils.progressbar import ProgressBar
 
 
 def single_gpu_test(model: nn.Module, data_loader: Any) -> list[Any]:

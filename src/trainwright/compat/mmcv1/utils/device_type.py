@@ -1,23 +1,11 @@
-"""Which kinds of devices there are. IPUs, MLUs and NPUs are none that Trainwright knows."""
+"""Which kinds of devices there are. An IPU is none that Trainwright knows."""
 
 from __future__ import annotations
 
-import torch
+from trainwright.device import is_mlu_available, is_mps_available, is_npu_available
 
 
 def is_ipu_available() -> bool:
-    return False
-
-
-def is_mlu_available() -> bool:
-    return False
-
-
-def is_mps_available() -> bool:
-    return bool(torch.backends.mps.is_available())
-
-
-def is_npu_available() -> bool:
     return False
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
+
+from trainwright.utils.dl_utils.misc import mmcv_full_available
 
 
 def load_ext(name: str, funcs: Sequence[str]) -> ModuleType:
@@ -18,7 +19,4 @@ def load_ext(name: str, funcs: Sequence[str]) -> ModuleType:
 
 def check_ops_exist() -> bool:
     """Whether there are compiled operators."""
-    try:
-        return find_spec("mmcv._ext") is not None
-    except ModuleNotFoundError:  # neither MMCV nor its face
-        return False
+    return mmcv_full_available()

@@ -10,10 +10,10 @@ from typing import Any
 
 from trainwright.base.errors import RegistryError, add_note
 from trainwright.base.text import did_you_mean
-from trainwright.compat.mmcv1.utils.misc import deprecated_api_warning, is_seq_of
 from trainwright.registry import Registry as BaseRegistry
 from trainwright.registry.build import remembering
 from trainwright.registry.scope import infer_scope
+from trainwright.utils.misc import deprecated_api_warning, is_seq_of
 
 __all__ = ["Registry", "build_from_cfg"]
 _HOME = "trainwright.compat.mmcv1"

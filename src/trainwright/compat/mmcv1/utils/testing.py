@@ -36,11 +36,9 @@ def assert_keys_equal(result_keys: Iterable[str], target_keys: Iterable[str]) ->
 
 
 def assert_is_norm_layer(module: Any) -> bool:
-    from torch.nn import GroupNorm, LayerNorm
+    from trainwright.utils.dl_utils.misc import is_norm
 
-    from trainwright.compat.mmcv1.utils.parrots_wrapper import _BatchNorm, _InstanceNorm
-
-    return isinstance(module, (_BatchNorm, _InstanceNorm, GroupNorm, LayerNorm))
+    return is_norm(module)
 
 
 def assert_params_all_zeros(module: Any) -> bool:

@@ -11,8 +11,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.compat.mmcv1.runner.optimizer.builder import OPTIMIZER_BUILDERS, OPTIMIZERS
-from trainwright.compat.mmcv1.utils.misc import is_list_of
 from trainwright.compat.mmcv1.utils.registry import build_from_cfg
+from trainwright.utils.misc import is_list_of
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 _DEFORMABLE = {"DeformConv2d", "ModulatedDeformConv2d"}  # by name: the package that has them stays optional

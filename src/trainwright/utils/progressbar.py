@@ -1,14 +1,15 @@
-"""Progress bars over lists of tasks, as mmcv.utils draws them."""
+"""Progress bars over lists of tasks."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from multiprocessing import Pool
 from shutil import get_terminal_size
 from typing import Any
 
-from trainwright.compat.mmcv1.utils.timer import Timer
+from trainwright.base.errors import demand
+from trainwright.utils.timer import Timer
 
 
 class ProgressBar:
@@ -34,7 +35,7 @@ class ProgressBar:
         self.timer = Timer()
 
     def update(self, num_tasks: int = 1) -> None:
-        assert num_tasks > 0, f"num_tasks must be above 0, got {num_tasks}"
+        demand(num_tasks > 0, f"num_tasks must be above 0, got {num_tasks}")
         self.completed += num_tasks
         elapsed_s = self.timer.since_start()
         rate = self.completed / elapsed_s if elapsed_s > 0 else float("inf")
@@ -46,7 +47,7 @@ class ProgressBar:
         eta_s = int(elapsed_s * (1 - done) / done + 0.5)
         rest = f"] {self.completed}/{self.task_num}, {rate:.1f} task/s, elapsed: {seconds}s, ETA: {eta_s:5}s"
         columns = self.terminal_width
-        # MMCV counts the two braces of its template, and the return at its beginning, as part of the line.
+        # As wide as in MMEngine, which counts the braces of its template and the return before it as part of the line.
         width = max(2, min(self.bar_width, columns - len(rest) - 2, int(columns * 0.6)))
         marks = int(width * done)
         self._write(f"\r[{'>' * marks}{' ' * (width - marks)}{rest}")
@@ -114,10 +115,10 @@ def init_pool(process_num: int, initializer: Callable[..., Any] | None = None, i
 
 def _counted(tasks: Any) -> tuple[Any, int]:
     if isinstance(tasks, tuple):
-        assert len(tasks) == 2, f"tasks as a tuple must be (iterable, number), got {len(tasks)} items"
-        assert isinstance(tasks[0], Iterable), f"tasks[0] must be iterable, got {type(tasks[0]).__name__}"
-        assert isinstance(tasks[1], int), f"tasks[1] must be their number, got {tasks[1]!r}"
+        demand(len(tasks) == 2, f"tasks as a tuple must be (iterable, number), got {len(tasks)} items")
+        demand(isinstance(tasks[0], Iterable), f"tasks[0] must be iterable, got {type(tasks[0]).__name__}")
+        demand(isinstance(tasks[1], int), f"tasks[1] must be their number, got {tasks[1]!r}")
         return tasks[0], tasks[1]
-    if isinstance(tasks, Iterable):
-        return tasks, len(tasks)  # type: ignore[arg-type]
-    raise TypeError(f"tasks must be an iterable or a tuple (iterable, number), got {type(tasks).__name__}")
+    if isinstance(tasks, Iterable) and isinstance(tasks, Sized):
+        return tasks, len(tasks)
+    raise TypeError(f"tasks must be a sequence or a tuple (iterable, number), got {tasks!r}: its length is not known")

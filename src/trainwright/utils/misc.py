@@ -1,16 +1,21 @@
-"""Small helpers of mmcv.utils: casts, checks of sequences, requirements, deprecated arguments."""
+"""Small helpers: casts, checks of sequences, things by name, requirements, what is deprecated."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import chain, repeat
 from typing import Any
+
+from trainwright.base.errors import demand
+from trainwright.base.logs import print_log
 
 # Scripts and tests read this sentence on stdout.
 _MISSING = 'Prerequisites "{}" are required in method "{}" but not found, please install them first.'
@@ -77,7 +82,7 @@ def tuple_cast(inputs: Any, dst_type: Any) -> Any:
 
 def is_seq_of(seq: Any, expected_type: Any, seq_type: Any = None) -> bool:
     """Whether it is a sequence (of `seq_type`) with items of `expected_type` alone."""
-    assert seq_type is None or isinstance(seq_type, type), f"seq_type must be a type, got {seq_type!r}"
+    demand(seq_type is None or isinstance(seq_type, type), f"seq_type must be a type, got {seq_type!r}")
     items: Any = seq
     return isinstance(seq, seq_type or Sequence) and all(isinstance(item, expected_type) for item in items)
 
@@ -93,7 +98,7 @@ def is_tuple_of(seq: Any, expected_type: Any) -> bool:
 def slice_list(in_list: list[Any], lens: Any) -> list[list[Any]]:
     """Consecutive parts of the list, of the given length or lengths."""
     if isinstance(lens, int):
-        assert len(in_list) % lens == 0, f"{len(in_list)} items cannot be cut into parts of {lens}"
+        demand(len(in_list) % lens == 0, f"{len(in_list)} items cannot be cut into parts of {lens}")
         lens = [lens] * (len(in_list) // lens)
     if not isinstance(lens, list):
         raise TypeError(f"lens must be an int or a list of int, got {lens!r} of type {type(lens).__name__}")
@@ -105,6 +110,46 @@ def slice_list(in_list: list[Any], lens: Any) -> list[list[Any]]:
 
 def concat_list(in_list: Iterable[Iterable[Any]]) -> list[Any]:
     return list(chain.from_iterable(in_list))
+
+
+def apply_to(data: Any, expr: Callable[[Any], Any], apply_func: Callable[[Any], Any]) -> Any:
+    """`data` with `apply_func` of each element for which `expr` holds, in dicts, lists and tuples of the same types."""
+    if isinstance(data, dict):
+        found = type(data)()
+        for key, value in data.items():
+            found[key] = apply_to(value, expr, apply_func)
+        return found
+    if isinstance(data, (tuple, list)):
+        kind: Any = type(data)
+        items = [apply_to(item, expr, apply_func) for item in data]
+        return kind(*items) if hasattr(data, "_fields") else kind(items)  # a named tuple takes them one by one
+    return apply_func(data) if expr(data) else data
+
+
+def get_object_from_string(obj_name: str) -> Any:
+    """The module, or what a module has, at "pkg.module.Class.attribute"; None if there is nothing of that name.
+
+    Where a package has a module and another thing of one name, it is the other thing. An error of a module that is
+    there is not swallowed.
+    """
+    name, *rest = obj_name.split(".")
+    try:
+        found: Any = import_module(name)
+        while rest:
+            value = getattr(found, rest[0], None)
+            if value is not None and not inspect.ismodule(value):
+                break
+            name = f"{name}.{rest.pop(0)}"
+            found = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        return None
+    for part in rest:
+        if not hasattr(found, part):
+            return None
+        found = getattr(found, part)
+    return found
 
 
 def check_prerequisites(
@@ -170,7 +215,7 @@ def deprecated_api_warning(
                 if old in names[: len(args)]:
                     warn(old, new)
                 if old in kwargs:
-                    assert new not in kwargs, f"{shown} got {old!r}, and {new!r} which replaces it: leave out {old!r}"
+                    demand(new not in kwargs, f"{shown} got {old!r}, and {new!r} which replaces it: leave out {old!r}")
                     warn(old, new)
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
@@ -182,10 +227,45 @@ def deprecated_api_warning(
 
 def is_method_overridden(method: str, base_class: type, derived_class: Any) -> bool:
     """Whether the class, or the class of the instance, has a method other than the base's."""
-    assert isinstance(base_class, type), "base_class doesn't accept instance, Please pass class instead."
+    demand(isinstance(base_class, type), f"base_class must be a class and no instance of one, but got {base_class!r}")
     derived = derived_class if isinstance(derived_class, type) else type(derived_class)
     return bool(getattr(derived, method) != getattr(base_class, method))
 
 
 def has_method(obj: object, method: str) -> bool:
     return callable(getattr(obj, method, None))
+
+
+def deprecated_function(
+    since: str, removed_in: str, instructions: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator: a call logs that the function is deprecated and what to do instead, and its docstring begins so."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = f"{function.__module__}.{function.__name__}"
+        message = (
+            f"'{name}' is deprecated in version {since} and will be removed in version {removed_in}. "
+            f"Please {instructions}."
+        )
+
+        @functools.wraps(function)
+        def warned(*args: Any, **kwargs: Any) -> Any:
+            print_log(message, logger="current", level=logging.WARNING)
+            return function(*args, **kwargs)
+
+        note = (
+            f".. deprecated:: {since}\n    Deprecated and will be removed in version {removed_in}.\n"
+            f"    Please {instructions}.\n"
+        )
+        warned.__doc__ = "\n\n".join([note, *_indented(function.__doc__ or "")])
+        return warned
+
+    return decorate
+
+
+def _indented(docstring: str) -> list[str]:
+    """The summary and what follows it, each in by four blanks whatever it was in by."""
+    summary, blank, rest = docstring.partition("\n\n")
+    flat = "\n".join(textwrap.dedent(line) for line in summary.split("\n"))
+    parts = [flat, textwrap.dedent(rest)] if blank else [flat]
+    return [textwrap.indent(part, "    ") for part in parts]

@@ -1,4 +1,4 @@
-"""Files and folders, as mmcv.utils has them."""
+"""Files and folders."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainwright.io import is_url
+
 
 def is_filepath(x: Any) -> bool:
     return isinstance(x, (str, Path))
+
+
+def is_abs(path: str) -> bool:
+    """Whether the path begins at a root: of this machine, or of a storage by URL (`s3://...`)."""
+    return os.path.isabs(path) or is_url(path)
 
 
 def fopen(filepath: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A timer for scripts, as mmcv.utils has it. What training takes is measured by the engine itself."""
+"""A timer for scripts. What training takes is measured by the engine itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 from time import time
 from typing import Any
 
+from trainwright.base.errors import TrainwrightError
 
-class TimerError(Exception):
+
+class TimerError(TrainwrightError):
     """A question to a timer that does not run."""
 
     def __init__(self, message: str) -> None:
@@ -57,12 +59,12 @@ class Timer:
         return self._t_last
 
 
-_timers: dict[Any, Timer] = {}
+_g_timers: dict[Any, Timer] = {}
 
 
 def check_time(timer_id: Any) -> float:
     """Seconds since the last call with this id, 0 at the first."""
-    if timer_id in _timers:
-        return _timers[timer_id].since_last_check()
-    _timers[timer_id] = Timer()
+    if timer_id in _g_timers:
+        return _g_timers[timer_id].since_last_check()
+    _g_timers[timer_id] = Timer()
     return 0

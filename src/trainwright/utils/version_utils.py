@@ -7,6 +7,8 @@ import re
 import subprocess
 from typing import Any
 
+from trainwright.base.errors import TrainwrightError
+
 _VERSION = re.compile(
     r"\s*v?(?:\d+!)?(?P<release>\d+(?:\.\d+)*)"
     r"(?:[-_.]?(?P<pre>alpha|a|beta|b|preview|pre|c|rc)[-_.]?(?P<pre_n>\d+)?)?"
@@ -17,13 +19,17 @@ _VERSION = re.compile(
 _PRE = {"a": -3, "alpha": -3, "b": -2, "beta": -2, "c": -1, "rc": -1, "pre": -1, "preview": -1}
 
 
+class VersionError(TrainwrightError, ValueError, AssertionError):
+    """A text that is no version."""
+
+
 def digit_version(version_str: str, length: int = 4) -> tuple[int, ...]:
     """`length` numbers of the release and two that order what leads to it and follows it: dev < a < b < rc < final <
     post. It is there for comparing.
     """
-    assert "parrots" not in version_str, f"{version_str!r} is no version number"
     found = _VERSION.fullmatch(version_str)
-    assert found is not None, f"{version_str!r} is no version that PEP 440 knows"
+    if found is None:
+        raise VersionError(f"failed to parse version {version_str!r}: PEP 440 knows none that is written so")
     release = [int(part) for part in found["release"].split(".")][:length]
     release += [0] * (length - len(release))
     if found["pre"]:
