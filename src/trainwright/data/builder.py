@@ -103,7 +103,7 @@ def option_errors(cfg: Any) -> Iterator[tuple[str | None, Exception]]:
     for name in ("collate_fn", "worker_init_fn"):
         if options.get(name) is not None:
             try:
-                _function(options[name], name)
+                function_of(options[name], name)
             except (ConfigError, RegistryError) as error:
                 yield name, error
 
@@ -235,7 +235,7 @@ def _divides_as_data(sampler: Any) -> Any:
     return sampler
 
 
-def _function(spec: Any, setting: str) -> Callable[..., Any]:
+def function_of(spec: Any, setting: str) -> Callable[..., Any]:
     """A callable from a callable, a registered name, or a dict of a `type` and keyword arguments to bind."""
     arguments: dict[str, Any] = {}
     target = spec
@@ -258,7 +258,7 @@ def _function(spec: Any, setting: str) -> Callable[..., Any]:
 def _set_collate(options: dict[str, Any]) -> None:
     spec = options.get("collate_fn")
     if spec is not None:
-        options["collate_fn"] = _function(spec, "collate_fn")
+        options["collate_fn"] = function_of(spec, "collate_fn")
     elif options.get("batch_size", 1) is not None or "batch_sampler" in options:
         options["collate_fn"] = pseudo_collate  # without batching there is nothing to collate
 
@@ -267,7 +267,7 @@ def _worker_init(options: dict[str, Any], seed: int | None) -> Callable[..., Any
     mute = bool(options.pop("disable_subprocess_warning", False))
     spec = options.get("worker_init_fn")
     if spec is not None:
-        return _function(spec, "worker_init_fn")
+        return function_of(spec, "worker_init_fn")
     if seed is None:
         return mute_worker if mute else None
     return partial(

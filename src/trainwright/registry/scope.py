@@ -16,7 +16,7 @@ ROOT_SCOPE = "trainwright"
 _ALIASES = {"mmengine": ROOT_SCOPE}
 # Packages that may define their registries without locations: `<package>.utils.register_all_modules()` fills them. The
 # value is the name to install where that is another one.
-_OPEN_MMLAB = {
+MODULE2PACKAGE = {
     **{name: name for name in ("mmcls", "mmdet", "mmdet3d", "mmtrack", "mmpose", "mmedit", "mmocr", "mmgen")},
     **{name: name for name in ("mmfewshot", "mmrazor", "mmflow", "mmhuman3d", "mmrotate", "mmselfsup", "mmyolo")},
     **{name: name for name in ("mmpretrain", "mmagic")},
@@ -113,7 +113,7 @@ def register_all(scope: str) -> str:
     """Have an OpenMMLab package of `scope` register its classes, as those do that name no locations; gives what
     `try_import` gives, and "" for any other scope.
     """
-    if scope not in _OPEN_MMLAB:
+    if scope not in MODULE2PACKAGE:
         return ""
     failure = try_import(f"{scope}.utils")
     if failure:
@@ -130,7 +130,7 @@ def register_all(scope: str) -> str:
 
 def install_hint(scope: str) -> str:
     """For a package that people know: how to install it, as a sentence to append."""
-    return f" Is it installed? pip install {_OPEN_MMLAB[scope]}" if scope in _OPEN_MMLAB else ""
+    return f" Is it installed? pip install {MODULE2PACKAGE[scope]}" if scope in MODULE2PACKAGE else ""
 
 
 NOT_FOUND = "not found"
