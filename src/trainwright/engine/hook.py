@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from trainwright.engine.events import Event
 from trainwright.engine.priority import Priority
 
+DATA_BATCH = dict[Any, Any] | tuple[Any, ...] | list[Any] | None
+
 # A hook that overrides a generic method takes part in the three events that it stands for.
 GENERIC_POINTS: dict[str, tuple[Event, Event, Event]] = {
     "_before_epoch": (Event.BEFORE_TRAIN_EPOCH, Event.BEFORE_VAL_EPOCH, Event.BEFORE_TEST_EPOCH),
@@ -127,32 +129,32 @@ class Hook:
         """After the last test batch, with the metrics of the evaluator."""
         self._after_epoch(runner, mode="test")
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Before each training step."""
         self._before_iter(runner, batch_idx=batch_idx, data_batch=data_batch, mode="train")
 
-    def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_val_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Before each validation step."""
         self._before_iter(runner, batch_idx=batch_idx, data_batch=data_batch, mode="val")
 
-    def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_test_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Before each test step."""
         self._before_iter(runner, batch_idx=batch_idx, data_batch=data_batch, mode="test")
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """After each training step; ``outputs`` are device tensors, and reading one synchronises."""
         self._after_iter(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs, mode="train")
 
     def after_val_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """After each validation step."""
         self._after_iter(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs, mode="val")
 
     def after_test_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """After each test step."""
         self._after_iter(runner, batch_idx=batch_idx, data_batch=data_batch, outputs=outputs, mode="test")
@@ -163,11 +165,11 @@ class Hook:
     def _after_epoch(self, runner: Any, mode: str = "train") -> None:
         """Stands for the three ``after_*_epoch``."""
 
-    def _before_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, mode: str = "train") -> None:
+    def _before_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, mode: str = "train") -> None:
         """Stands for the three ``before_*_iter``."""
 
     def _after_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None, mode: str = "train"
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None, mode: str = "train"
     ) -> None:
         """Stands for the three ``after_*_iter``."""
 

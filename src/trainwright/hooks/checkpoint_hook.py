@@ -16,6 +16,7 @@ from trainwright.checkpoint.retention import Ranking, Retention
 from trainwright.checkpoint.run_lock import RunLock, is_held
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.hooks.checkpoint_settings import (
     checked_layout,
     checked_template,
@@ -230,7 +231,7 @@ class CheckpointHook(Hook):
             self._save_regular(runner, self.filename_tmpl.format(runner.epoch + 1))
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Save by iteration, and by time; look what became of a save in the background."""
         if self._looks_back(runner):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.engine import Hook
+from trainwright.engine.hook import DATA_BATCH as DATA_BATCH
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
 from trainwright.registry import HOOKS
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.registry import HOOKS
 
 
@@ -33,7 +34,7 @@ class EmptyCacheHook(Hook):
             empty_cache()
 
     def _after_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None, mode: str = "train"
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None, mode: str = "train"
     ) -> None:
         """Empty when asked to."""
         if self._do_after_iter:

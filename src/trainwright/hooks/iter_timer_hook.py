@@ -8,6 +8,7 @@ from typing import Any
 from trainwright.base.durations import SECONDS
 from trainwright.dist import data_info
 from trainwright.engine import Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.engine.loops import TrainLoop
 from trainwright.engine.loops.base import pass_length
 from trainwright.registry import HOOKS
@@ -70,7 +71,7 @@ class IterTimerHook(Hook):
             self._epoch_ended = None
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Put down the times of a training iteration and the estimate."""
         ctx = runner.ctx
@@ -130,12 +131,12 @@ class IterTimerHook(Hook):
         """A validation begins."""
         self._n_val_batches, self._val_began = 0, perf_counter()
 
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Put down the times of a validation iteration."""
         self._after_evaluation(runner, batch_idx, runner.val_loop, "val")
         self._n_val_batches = batch_idx + 1
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Put down the times of a test iteration."""
         self._after_evaluation(runner, batch_idx, runner.test_loop, "test")
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.logs import PROGRESS
 from trainwright.engine import Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.engine.loops.base import pass_length
 from trainwright.hooks.intervals import next_log_iter
 from trainwright.io import write_bytes
 from trainwright.registry import HOOKS
+
+SUFFIX_TYPE = Sequence[str] | str
 
 
 @HOOKS.register_module()
@@ -66,7 +70,7 @@ class LoggerHook(Hook):
         self.json_log_path = f"{runner.timestamp}.json"
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Write a training line when one is due."""
         clock = runner.ctx.clock
@@ -86,13 +90,13 @@ class LoggerHook(Hook):
         name = clock.iter + self.interval_exp_name - 1 - clock.iter % self.interval_exp_name
         return int(min(next_log_iter(clock, self.interval), name))
 
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Write a progress line of validation."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "val")
             runner.logger.info(line, extra=PROGRESS)
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Write a progress line of testing."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "test")

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from trainwright.base.errors import ConfigError, DataError
 from trainwright.dist import is_main_process
 from trainwright.engine import Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.registry import HOOKS
 from trainwright.visualization import Visualizer
 
@@ -52,7 +53,7 @@ class NaiveVisualizationHook(Hook):
                 "Derive a visualizer that has, register it in VISUALIZERS, and name it: visualizer=dict(type=...)."
             )
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Show the samples of the batch when it is its turn."""
         first = self._n_seen
         self._n_seen += len(outputs)

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.registry import HOOKS
 
 
@@ -26,7 +27,7 @@ class ParamSchedulerHook(Hook):
         self._by_iter = [s.step for s in schedulers if not s.by_epoch]
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Step by iteration."""
         for step in self._by_iter:

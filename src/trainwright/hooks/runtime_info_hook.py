@@ -9,6 +9,7 @@ import torch
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import Hook
+from trainwright.engine.hook import DATA_BATCH
 from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import HOOKS
 
@@ -18,6 +19,9 @@ def is_scalar(value: Any) -> bool:
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return (value.size if isinstance(value, np.ndarray) else value.numel()) == 1
     return isinstance(value, (int, float, np.number))
+
+
+_is_scalar = is_scalar  # MMEngine's name
 
 
 def is_loss(name: str) -> bool:
@@ -89,7 +93,7 @@ class RuntimeInfoHook(Hook):
         runner.message_hub.pop_info("loop_stage")
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Put down the learning rate of each optimizer's first group, and what the step returned as device tensors.
 

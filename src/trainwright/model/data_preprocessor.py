@@ -13,6 +13,9 @@ from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.model.utils import stack_batch
 from trainwright.registry import MODELS
 
+# What cast_data takes, and data elements besides.
+CastData = tuple[Any, ...] | dict[Any, Any] | Tensor | list[Any] | bytes | str | None
+
 
 @MODELS.register_module()
 class BaseDataPreprocessor(nn.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -52,6 +53,16 @@ def turn_on_activation_checkpointing(model: nn.Module, modules: str | Sequence[s
             part.forward = MethodType(_checkpointed, part)
 
 
+def wrap_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward` that keeps no activations inside."""
+
+    @wraps(forward)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return checkpointed
+
+
 def _checkpointed(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     inside = vars(self)[_INNER]
     if not torch.is_grad_enabled():
@@ -74,6 +85,11 @@ def efficient_conv_bn_eval_forward(bn: _BatchNorm, conv: Any, x: Tensor) -> Tens
     return conv._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
 
 
+def efficient_conv_bn_eval_control(bn: _BatchNorm, conv: Any, x: Tensor) -> Tensor:
+    """``bn(conv(x))``, in eval mode with one convolution."""
+    return bn(conv(x)) if bn.training else efficient_conv_bn_eval_forward(bn, conv, x)  # type: ignore[no-any-return]
+
+
 def turn_on_efficient_conv_bn_eval(model: nn.Module, modules: str | Sequence[str]) -> None:
     """Let convolutions in the named modules of `model` take the batch norm in that follows them, while that is in eval
     mode.
@@ -91,6 +107,11 @@ def turn_on_efficient_conv_bn_eval_for_single_model(model: nn.Module) -> None:
         vars(model)[_PAIRS] = False
         vars(model)[f"{_PAIRS}_inner"] = model.forward
         model.forward = MethodType(_watched, model)
+
+
+def efficient_conv_bn_eval_graph_transform(fx_model: nn.Module) -> None:
+    """The same under the name that MMEngine has for it, whose graph it changes; here no graph is needed."""
+    turn_on_efficient_conv_bn_eval_for_single_model(fx_model)
 
 
 def _watched(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -6,11 +6,16 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainwright.base.errors import ConfigTypeError, DataError
 from trainwright.model.base_model import BaseModel
 from trainwright.registry import MODELS
+
+EnhancedBatchInputs = list[Tensor | list[Tensor]]  # of a batch, one for each view
+EnhancedBatchDataSamples = list[list[Any]]
+DATA_BATCH = dict[str, EnhancedBatchInputs | EnhancedBatchDataSamples] | tuple[Any, ...]
+MergedDataSamples = list[Any]
 
 
 @MODELS.register_module()

@@ -61,11 +61,16 @@ class MMDistributedDataParallel(DistributedDataParallel):
         return self.module.test_step(data)
 
     def _run_forward(self, data: Any, mode: str) -> Any:
-        if isinstance(data, dict):
-            return self(**data, mode=mode)
-        if isinstance(data, (list, tuple)):
-            return self(*data, mode=mode)
-        raise ConfigTypeError(
-            f"{type(self.module).__name__}: a batch must be a dict (keyword arguments of forward), a list or a tuple "
-            f"(positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
-        )
+        return run_forward(self, data, mode)
+
+
+def run_forward(wrapper: Any, data: Any, mode: str) -> Any:
+    """The forward of a wrapper, in which the batch `data` becomes arguments of the model's."""
+    if isinstance(data, dict):
+        return wrapper(**data, mode=mode)
+    if isinstance(data, (list, tuple)):
+        return wrapper(*data, mode=mode)
+    raise ConfigTypeError(
+        f"{type(wrapper.module).__name__}: a batch must be a dict (keyword arguments of forward), a list or a tuple "
+        f"(positional arguments), got {type(data).__name__}; change the collate_fn or the data_preprocessor"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ _OTHERS = {  # module -> (pip's name for its package, its classes)
 }
 
 
+_HOMES: dict[str, str] = {}  # where those of other packages are, by name
+
+
 def _register_torch_optimizers() -> list[str]:
     names = []
     for name, found in vars(torch.optim).items():
@@ -52,6 +56,7 @@ def _register_others() -> list[str]:
             name = f"bnb_{attribute}" if taken else attribute  # MMEngine's prefix for what another package has too
             OPTIMIZERS.register_deferred(name, partial(_imported, name, module, attribute, package))
             names.append(name)
+            _HOMES[name] = module
     return names
 
 
@@ -66,6 +71,13 @@ def _imported(name: str, module: str, attribute: str, package: str) -> Any:
             f"optimizer type={name!r} is not in the installed version of {top}; get a newer one with: "
             f"pip install --upgrade {package}"
         ) from error
+
+
+def installed(package: str) -> list[str]:
+    """The names of the optimizers of a package that can be imported; none of one that is not there."""
+    if find_spec(package) is None:
+        return []
+    return [name for name, module in _HOMES.items() if module.partition(".")[0] == package]
 
 
 def _zero_redundancy() -> Any:

@@ -12,9 +12,11 @@ from trainwright.base.errors import ConfigError
 from trainwright.base.lazy import LazyObject
 from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config, ConfigDict
+from trainwright.data.sliced import SlicedDataset
 from trainwright.dist import launcher_or_found
 from trainwright.engine import HookTable
 from trainwright.engine.loops import follow_counters
+from trainwright.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from trainwright.registry import RUNNERS
 from trainwright.runner import bringup, builders, check
 from trainwright.runner import fast_dev_run as fast_dev
@@ -26,6 +28,11 @@ from trainwright.runner.preemption import preemptible
 from trainwright.runner.spec import ENV_CFG, RANDOMNESS
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
+
+ConfigType = dict[str, Any] | Config | ConfigDict
+ParamSchedulerType = list[_ParamScheduler] | dict[str, list[_ParamScheduler]]
+OptimWrapperType = OptimWrapper | OptimWrapperDict
+_SlicedDataset = SlicedDataset  # MMEngine's name
 
 
 @RUNNERS.register_module(name=["Runner", "FlexibleRunner"])

@@ -26,6 +26,7 @@ from trainwright.visualization.vis_backend import BaseVisBackend, LocalVisBacken
 from trainwright.visualization.window import Window
 
 Backend = BaseVisBackend | Mapping[str, Any]
+VisBackendsType = list[Any] | Mapping[str, Any] | BaseVisBackend | None
 
 
 @VISUALIZERS.register_module()

@@ -28,9 +28,12 @@ def mirror(
         """Of a module of the package."""
         return MODULES.get(f"{inside}.{module}".lstrip("."), f"{package}.{module}")
 
-    homes = {(home_of(key[1:]) if key.startswith(".") else key): names for key, names in names_of.items()}
+    homes: dict[str, str] = {}  # two modules of MMEngine may be one of ours
+    for key, names in names_of.items():
+        home = home_of(key[1:]) if key.startswith(".") else key
+        homes[home] = f"{homes.get(home, '')} {names}"
     parts = modules.split()
-    get, names, exported = lazy_exports(package, homes, parts)
+    get, all_names, exported = lazy_exports(package, homes, parts)
 
     def get_or_import(name: str) -> Any:
         if name not in parts:
@@ -39,4 +42,4 @@ def mirror(
         setattr(sys.modules[package], name, value)
         return value
 
-    return get_or_import, names, exported
+    return get_or_import, all_names, exported

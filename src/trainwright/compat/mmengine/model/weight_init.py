@@ -1,5 +1,7 @@
 """Names of mmengine.model.weight_init."""
 
+from torch import Tensor
+
 from trainwright.checkpoint.pretrained import PretrainedInit
 from trainwright.model.init_record import update_init_info
 from trainwright.model.weight_init import (
@@ -27,6 +29,7 @@ from trainwright.model.weight_init import (
 )
 
 __all__ = [
+    "_no_grad_trunc_normal_",
     "BaseInit",
     "Caffe2XavierInit",
     "ConstantInit",
@@ -51,3 +54,8 @@ __all__ = [
     "update_init_info",
     "xavier_init",
 ]
+
+
+def _no_grad_trunc_normal_(tensor: Tensor, mean: float, std: float, a: float, b: float) -> Tensor:
+    """Another name of ``trunc_normal_``."""
+    return trunc_normal_(tensor, mean, std, a, b)

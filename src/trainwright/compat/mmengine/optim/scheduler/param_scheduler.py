@@ -1,5 +1,7 @@
 """Names of mmengine.optim.scheduler.param_scheduler."""
 
+from torch.optim import Optimizer
+
 from trainwright.optim.param_scheduler import _ParamScheduler
 from trainwright.optim.plateau import ReduceOnPlateauParamScheduler
 from trainwright.optim.schedule_settings import INF
@@ -14,6 +16,7 @@ from trainwright.optim.schedulers import (
     PolyParamScheduler,
     StepParamScheduler,
 )
+from trainwright.optim.wrapper import BaseOptimWrapper
 
 __all__ = [
     "ConstantParamScheduler",
@@ -24,8 +27,11 @@ __all__ = [
     "LinearParamScheduler",
     "MultiStepParamScheduler",
     "OneCycleParamScheduler",
+    "OptimizerType",
     "PolyParamScheduler",
     "ReduceOnPlateauParamScheduler",
     "StepParamScheduler",
     "_ParamScheduler",
 ]
+
+OptimizerType = BaseOptimWrapper | Optimizer

@@ -1,0 +1,24 @@
+"""What mmengine._strategy.utils has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch._subclasses.fake_tensor import _is_tensor_constructor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["MetaTensorContext"]
+
+
+class MetaTensorContext(TorchDispatchMode):
+    """Inside of it every tensor that is made has a shape and a type, and no memory."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = list(args), dict(kwargs or {})
+        if _is_tensor_constructor(func):
+            place = [argument.name for argument in func._schema.arguments].index("device")
+            if len(args) > place:
+                args[place] = "meta"
+            else:
+                kwargs["device"] = "meta"
+        return func(*args, **kwargs)
