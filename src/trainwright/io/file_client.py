@@ -27,6 +27,9 @@ StrPath = str | Path
 class HardDiskBackend(LocalBackend):
     """LocalBackend, by its older name."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
 
 class FileClient:
     """Reads and writes through a backend: the one named, or that of the prefix, or the disk. Equal arguments give one

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainwright.base.errors import DataError
-from trainwright.compat.mmcv1.fileio.handlers.base import BaseFileHandler
+from trainwright.io.handlers import pickle_handler
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _ALLOWED = {
@@ -50,20 +50,8 @@ class _DataUnpickler(pickle.Unpickler):
         )
 
 
-class PickleHandler(BaseFileHandler):
-    str_like = False
+class PickleHandler(pickle_handler.PickleHandler):
+    """Needs no trust, since it looks up nothing but data."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         return _DataUnpickler(file, **kwargs).load()
-
-    def load_from_path(self, filepath: str, mode: str = "rb", **kwargs: Any) -> Any:
-        return super().load_from_path(filepath, mode, **kwargs)
-
-    def dump_to_str(self, obj: Any, **kwargs: Any) -> bytes:
-        return pickle.dumps(obj, **{"protocol": 2, **kwargs})
-
-    def dump_to_fileobj(self, obj: Any, file: Any, **kwargs: Any) -> None:
-        pickle.dump(obj, file, **{"protocol": 2, **kwargs})
-
-    def dump_to_path(self, obj: Any, filepath: str, mode: str = "wb", **kwargs: Any) -> None:
-        super().dump_to_path(obj, filepath, mode, **kwargs)
