@@ -14,7 +14,9 @@ Path("work_dirs/digits").mkdir(parents=True)
 torch.save(weights, "work_dirs/digits/epoch_20.pth")
 torch.save({"state_dict": {"weight": torch.ones(1, 1), "bias": torch.ones(1)}}, "scale.pth")
 for name, text in {
-    "__init__.py": "from torch.nn import Linear\nfrom trainwright.registry import MODELS\nMODELS.register_module()(Linear)\n",
+    "__init__.py": (
+        "from torch import nn\nfrom trainwright.registry import MODELS\nMODELS.register_module(module=nn.Linear)\n"
+    ),
     ".mim/model-index.yml": "Import: [configs/scale/metafile.yml]\n",
     ".mim/configs/scale/metafile.yml": (
         "Models:\n  - {Name: scale, Config: configs/scale/scale.py, Weights: "
