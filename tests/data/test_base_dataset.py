@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.config import Config
 from trainwright.data import BaseDataset, Compose
@@ -337,6 +338,15 @@ def test_no_file(tmp_path):
         BaseDataset("none.json", data_root=str(tmp_path))
     with pytest.raises(ConfigError, match="'a.pkl' of BaseDataset is a pickle, which can run code"):
         BaseDataset("a.pkl")
+
+
+def test_a_pickle_where_pickles_are_trusted(tmp_path, monkeypatch):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"metainfo": {"classes": ["a"]}, "data_list": [{"n": 1}]}))
+    monkeypatch.setattr(defaults, "trusts_pickles", True)
+    assert BaseDataset(str(path), data_prefix={}).get_data_info(0)["n"] == 1
+    with pytest.raises(DataError, match=r"ann_file '.*/none.pkl' of BaseDataset does not exist"):
+        BaseDataset(str(tmp_path / "none.pkl"))
 
 
 @pytest.mark.parametrize("found", [None, ({"n": 1},), {"n": 1}])

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.utils.data import Dataset
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
 from trainwright.base.logs import print_log
 from trainwright.base.text import brief
@@ -20,7 +21,7 @@ from trainwright.data.compose import Compose
 from trainwright.data.records import Arrays, store_records, unpack
 from trainwright.data.run_name import in_worker, is_shared, run_name
 from trainwright.data.subset import Indices
-from trainwright.io import is_url, read_bytes
+from trainwright.io import is_url, load, read_bytes
 from trainwright.registry import DATASETS
 
 _ABSOLUTE = ("http://", "https://", "s3://", "hdfs://", "petrel")
@@ -323,12 +324,15 @@ def _read(path: str | None, owner: str) -> Any:
             f"{owner} has no ann_file, and does not override load_data_list: set ann_file='annotations.json', or say "
             "in load_data_list where the annotations come from"
         )
-    if path.endswith(_PICKLES):
+    is_pickle = path.endswith(_PICKLES)
+    if is_pickle and not defaults.trusts_pickles:
         raise ConfigError(
             f"ann_file {path!r} of {owner} is a pickle, which can run code when it is read: convert it to JSON, or "
             "read it in an overridden load_data_list if you trust it"
         )
     try:
+        if is_pickle:
+            return load(path)
         data = read_bytes(path)
     except FileNotFoundError as error:
         raise DataError(

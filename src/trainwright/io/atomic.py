@@ -30,33 +30,40 @@ def temporary(path: str | os.PathLike[str]) -> Path:
     return target.with_name(f"{TMP_PREFIX}{name}-{uuid.uuid4().hex}")
 
 
-def write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_durably(path: Path, write: Callable[[BinaryIO], None], is_durable: bool = True) -> None:
     """Create ``path``, which must not exist, let ``write`` fill it, flush and fsync: its content, not yet its name."""
     with open(path, "xb") as file:
         write(file)
         file.flush()
-        os.fsync(file.fileno())
+        if is_durable:
+            os.fsync(file.fileno())
 
 
 def publish(
-    path: str | os.PathLike[str], write: Callable[[BinaryIO], None], check: Callable[[Path], None] | None = None
+    path: str | os.PathLike[str],
+    write: Callable[[BinaryIO], None],
+    check: Callable[[Path], None] | None = None,
+    is_durable: bool = True,
 ) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then publish it under ``path`` atomically and durably.
 
     Order: create under a unique name, write, flush, fsync, ``check`` the file, rename, fsync the folder. On any error
     the temporary file is removed, what stood at ``path`` stays, and the error is raised. A failed fsync is final for
     that file: Linux drops the error after reporting it once, so a retry must start from a new file.
+
+    With `is_durable` False nothing waits for the disk: a kill leaves the old file or the new one, a power loss may not.
     """
     target, tmp = Path(path), temporary(path)
     try:
-        write_durably(tmp, write)
+        write_durably(tmp, write, is_durable)
         if check is not None:
             check(tmp)
         os.replace(tmp, target)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
-    fsync_dir(target.parent)
+    if is_durable:
+        fsync_dir(target.parent)
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:

@@ -182,4 +182,5 @@ def replace(filepath: StrPath, write: Callable[[BinaryIO], Any], mode: int | Non
             os.fchmod(file.fileno(), stat.S_IMODE(kept))
         write(file)
 
-    publish(target, fill)
+    # It waits for the disk, which takes far longer than writing a small file, only where something would be lost.
+    publish(target, fill, is_durable=before is not None)

@@ -23,7 +23,8 @@ class PickleHandler(BaseFileHandler):
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         """The value in an open file; DataError if it is not trusted."""
         if not kwargs.pop("trusted", False):
-            _warn_or_refuse(str(getattr(file, "name", None) or f"a {type(file).__name__}"))
+            name = getattr(file, "name", None)
+            _warn_or_refuse(name if isinstance(name, str) else f"a {type(file).__name__}")
         return pickle.load(file, **kwargs)
 
     def load_from_path(self, filepath: Any, **kwargs: Any) -> Any:  # type: ignore[override]
