@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from trainwright.base.errors import InstanceNameError
 from trainwright.base.instances import ManagerMixin
 
 
@@ -66,3 +67,25 @@ def test_a_name_is_a_string(classes):
         store.get_instance(3)
     with pytest.raises(ValueError, match="must be a non-empty string, got ''"):
         store("")
+
+
+def test_a_class_whose_instances_have_no_name():
+    with pytest.raises(InstanceNameError, match="Nameless.* must have the `name` argument in its constructor"):
+
+        class _Nameless(ManagerMixin):
+            def __init__(self, size): ...
+
+
+def test_a_name_of_the_wrong_kind(classes):
+    store, _ = classes
+    with pytest.raises(InstanceNameError, match="name of a Store must be a string, got 7 of type int"):
+        store.get_instance(7)
+    with pytest.raises(InstanceNameError, match="name of a Store must be a non-empty string, got ''"):
+        store("")
+
+
+def test_arguments_for_an_instance_that_is_there(classes):
+    store, _ = classes
+    store.get_instance("a", size=1)
+    with pytest.warns(UserWarning, match="there is a Store named 'a' already, and size of this call .* change nothing"):
+        assert store.get_instance("a", size=2).size == 1
