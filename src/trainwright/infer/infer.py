@@ -50,20 +50,20 @@ _METHODS = ("preprocess", "forward", "visualize", "postprocess")
 class InferencerMeta(ABCMeta):
     """Checks of each class of inferencers that no argument is claimed by two of its methods."""
 
-    def __init__(cls, name: str, bases: tuple[type, ...], members: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(name, bases, members, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         claimed: dict[str, str] = {}
         for method in _METHODS:
-            names = getattr(cls, f"{method}_kwargs")
+            names = getattr(self, f"{method}_kwargs")
             if not isinstance(names, set):
                 raise RuleError(
-                    f"Class define error! {name}.{method}_kwargs must be a set of the names of arguments, got "
+                    f"Class define error! {self.__name__}.{method}_kwargs must be a set of the names of arguments, got "
                     f"{brief(names)} of type {type(names).__name__}"
                 )
             for argument in sorted(names):
                 if argument in claimed:
                     raise RuleError(
-                        f"Class define error! {name} should not define duplicated keys: {argument!r} is in "
+                        f"Class define error! {self.__name__} should not define duplicated keys: {argument!r} is in "
                         f"{claimed[argument]}_kwargs and in {method}_kwargs, and goes to one method only"
                     )
                 claimed[argument] = method
