@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainwright.base.errors import ConfigError
 from trainwright.base.logs import MMLogger, print_log
@@ -122,6 +123,7 @@ def test_files_of_ranks_name_user_host_and_device(make_logger, tmp_path, monkeyp
     import getpass
     import socket
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", **environ}.items():
         monkeypatch.setenv(name, value)
@@ -129,6 +131,15 @@ def test_files_of_ranks_name_user_host_and_device(make_logger, tmp_path, monkeyp
     monkeypatch.setattr(socket, "gethostname", lambda: "node7")
     logger = make_logger("log-h", log_file=tmp_path / "run.log", log_level="DEBUG")
     assert Path(logger.log_file).name == f"run_ada@node7_device{device}_rank1.log"
+
+
+def test_without_cuda_the_device_is_the_local_rank(make_logger, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    environ = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "4,6"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    logger = make_logger("log-k", log_file=tmp_path / "run.log", distributed=True)
+    assert Path(logger.log_file).name.endswith("_device1_rank1.log")
 
 
 def test_a_user_without_a_name_is_left_out(make_logger, tmp_path, monkeypatch):

@@ -128,7 +128,10 @@ def test_help(command):
     [
         (["ty.py"], "ty.py"),
         (["toy.py", "--cfg-options", "optim_wraper.lr=1"], "unknown top-level key 'optim_wraper'. Did you mean"),
-        (["toy.py", "--cfg-options", "optim_wrapper.optimizer.type=SDG"], "'SDG' is not in the 'optimizer' registry"),
+        (
+            ["toy.py", "--cfg-options", "optim_wrapper.optimizer.type=SDG"],
+            "SDG is not in the trainwright::optimizer registry",
+        ),
         (["toy.py", "--resume", "no.pth"], "no.pth' does not exist"),
         (["toy.py", "--launcher", "slrm"], "launcher 'slrm' is not available"),
         (["toy.py", "--work-dir", "toy.py/x"], "cannot be written: Not a directory"),

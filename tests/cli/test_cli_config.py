@@ -173,7 +173,7 @@ def test_problems_have_file_and_line_and_are_counted(command, configs):
     )
     code, out, err = command("config", "validate", "wrong.py", "--cfg-options", "default_hooks.checkpoint.save_best=x")
     assert (code, err) == (1, "")
-    assert "wrong.py:3: error: optim_wrapper.optimizer.type: 'SDG' is not in the 'optimizer' registry" in out
+    assert "wrong.py:3: error: optim_wrapper.optimizer.type: SDG is not in the trainwright::optimizer registry" in out
     assert "Did you mean 'SGD'?" in out
     assert "--cfg-options: error: default_hooks.checkpoint.save_best: save_best='x' is not among" in out
     assert "wrong.py:4: warning: param_scheduler" in out
@@ -195,7 +195,7 @@ def test_problems_as_json(command, configs):
     problem = found["problems"][0]
     assert problem["level"] == "error"
     assert problem["path"][0] == "val_evaluator"
-    assert "'Acuracy'" in problem["message"]
+    assert "Acuracy is not in" in problem["message"]
     assert problem["origin"]["label"] == "--cfg-options"
 
 

@@ -93,7 +93,7 @@ def refusal(kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("Admw", "'Admw' is not in the 'optimizer' registry"),
+        ("Admw", "Admw is not in the trainwright::optimizer registry"),
         (3, "optimizer_type must be an optimizer's name, such as 'AdamW', or its class, got 3"),
         ("ZeroRedundancyOptimizer", "or its class, got 'ZeroRedundancyOptimizer'"),
     ],

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from trainwright.base.errors import BuildError, ConfigTypeError, CustomImportError, RegistryError
+from trainwright.base.errors import RuleError, ConfigTypeError, CustomImportError, RegistryError
 from trainwright.base.instances import ManagerMixin
 from trainwright.config import Config, ConfigDict
 from trainwright.registry import (
@@ -111,12 +111,12 @@ def test_default_scope_is_where_names_are_looked_up_first(tree):
 @pytest.mark.parametrize(
     ("cfg", "error", "message"),
     [
-        ("Net", TypeError, "cfg must be a dict, ConfigDict or Config, got 'Net' of type str"),
-        ({"depth": 1}, KeyError, "must have the key 'type' to be built by 'model', got {'depth': 1}"),
+        ("Net", TypeError, "cfg should be a dict, ConfigDict or Config, but got <class 'str'>: 'Net'"),
+        ({"depth": 1}, KeyError, "must contain the key \"type\" to be built by 'model', but got {'depth': 1}"),
         (
             {"type": 3},
             TypeError,
-            "type must be a name, a class or a function to be built by 'model', got 3 of type int",
+            "type must be a str or valid type, but got <class 'int'>: 'model' builds what .* and not 3",
         ),
         (
             {"type": "Net", "dept": 3},
@@ -136,9 +136,13 @@ def test_what_cannot_be_built_says_why(nets, cfg, error, message):
 
 
 def test_default_args_and_registry_are_checked(nets):
-    with pytest.raises(TypeError, match="default_args must be a dict, ConfigDict or Config, got 3"):
+    with pytest.raises(
+        TypeError, match="default_args should be a dict, ConfigDict, Config or None, but got <class 'int'>: 3"
+    ):
         nets.build({"type": "Net"}, default_args=3)
-    with pytest.raises(TypeError, match="registry must be a Registry, got 'model'"):
+    with pytest.raises(
+        TypeError, match="registry must be a trainwright.Registry object, but got <class 'str'>: 'model'"
+    ):
         build_from_cfg({"type": "Net"}, "model")
 
 
@@ -231,7 +235,7 @@ def test_runners_are_built_by_from_cfg():
 
     assert reg.build({"max": 3}) == (MyRunner, {"max": 3})
     assert reg.build({"runner_type": "Other"})[0] is Other
-    with pytest.raises(TypeError, match="cfg must be a dict"):
+    with pytest.raises(TypeError, match="cfg should be a dict"):
         reg.build(3)
 
 
@@ -256,10 +260,10 @@ def test_schedulers_are_converted_on_request(kind):
         7,
     )
     with pytest.raises(
-        BuildError, match="needs epoch_length and by_epoch=True, got epoch_length=None and by_epoch=True"
+        RuleError, match="needs epoch_length and by_epoch=True, got epoch_length=None and by_epoch=True"
     ):
         reg.build({"type": kind, "gamma": 2, "convert_to_iter_based": True})
-    with pytest.raises(BuildError, match="got epoch_length=7 and by_epoch=False"):
+    with pytest.raises(RuleError, match="got epoch_length=7 and by_epoch=False"):
         reg.build({"type": kind, "gamma": 2, "epoch_length": 7, "by_epoch": False, "convert_to_iter_based": True})
 
 

@@ -18,7 +18,7 @@ def test_near_names_come_from_every_scope(tree):
     child.register_module(name="ResNeXt", module=int)
     assert "Did you mean 'ResNet' or 'zoo.ResNeXt'?" in message_of(root, "ResNt")
     from_child = message_of(child, "ResNt")
-    assert "'ResNt' is not in the 'model' registry (scope 'zoo' and its parent 'trainwright')." in from_child
+    assert "ResNt is not in the zoo::model registry and its parent trainwright::model." in from_child
     assert "Did you mean 'ResNet' or 'ResNeXt'?" in from_child
 
 
@@ -30,7 +30,9 @@ def test_a_name_of_another_scope_says_how_to_reach_it(tree):
 
 @pytest.mark.parametrize("path", ["json.decoder.JSONDecodr", "json.decoder:JSONDecodr"])
 def test_a_path_into_a_module_says_what_the_module_has(path):
-    expected = "(scope 'things'). The module 'json.decoder' has no 'JSONDecodr'. Did you mean 'JSONDecoder'?"
+    expected = (
+        "is not in the things::m registry. The module 'json.decoder' has no 'JSONDecodr'. Did you mean 'JSONDecoder'?"
+    )
     assert expected in message_of(Registry("m", scope="things"), path)
 
 

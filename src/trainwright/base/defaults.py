@@ -9,10 +9,12 @@ from dataclasses import dataclass
 class Defaults:
     """What holds where neither a config nor a call says otherwise.
 
-    `keyed`: ``randomness.keyed`` of a run. `trusts_pickles`: loading a pickle file by `trainwright.io` warns, once a
-    file, in place of refusing. Checkpoints are read safely either way.
+    `package`: the name that the engine goes by, that of its loggers and of the scope of its root registries. `keyed`:
+    ``randomness.keyed`` of a run. `trusts_pickles`: loading a pickle file by `trainwright.io` warns, once a file, in
+    place of refusing. Checkpoints are read safely either way.
     """
 
+    package: str = "trainwright"
     keyed: bool = True
     trusts_pickles: bool = False
 

@@ -40,6 +40,10 @@ class RuleError(ConfigError, AssertionError):
     """A value that the older engines refuse by an assertion."""
 
 
+class RuleTypeError(RuleError, ConfigTypeError):
+    """A value of a wrong type, which the older engines refuse by an assertion or a TypeError."""
+
+
 class CustomImportError(ConfigError, ImportError):
     """A module named in `custom_imports` that cannot be imported."""
 
@@ -50,6 +54,10 @@ class RegistryError(TrainwrightError, KeyError):
     def __str__(self) -> str:
         # KeyError prints the repr of its argument, which would show a multi-line message as one line of "\n".
         return str(self.args[0]) if self.args else ""
+
+
+class ScopeTakenError(RegistryError, AssertionError):
+    """A second child registry of one scope."""
 
 
 class InstanceNameError(TrainwrightError, ValueError, TypeError, AssertionError):

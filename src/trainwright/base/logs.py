@@ -7,8 +7,10 @@ import os
 import sys
 from typing import Any
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError
 from trainwright.base.instances import ManagerMixin
+from trainwright.base.log_format import FilterDuplicateWarning, MMFormatter, shows_colours
 from trainwright.base.text import did_you_mean
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1", logging.DEBUG: "36"}
@@ -22,38 +24,21 @@ def env_rank() -> int:
     return int(os.environ.get("RANK", "0") or 0)
 
 
-class RepeatedWarningFilter(logging.Filter):
-    """Lets each warning through once: what is said in every iteration is read once, and hides the rest."""
+class ConsoleHandler(logging.StreamHandler[Any]):
+    """Writes to whatever `sys.stderr` (or `sys.stdout`) is at the time of the message: redirection and capture work."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
+    def __init__(self, name: str = "stderr") -> None:
+        logging.Handler.__init__(self)
+        self._stream = name
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for a warning whose text was there before; other levels pass."""
-        if record.levelno != logging.WARNING:
-            return True
-        try:
-            text = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit: the handler reports that
-            return True
-        if text in self.seen:
-            return False
-        self.seen.add(text)
-        return True
-
-
-def shows_colours(stream: Any) -> bool:
-    """Whether ``stream`` is a terminal with colours whose user wants them (https://no-color.org)."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-class ConsoleHandler(logging.Handler):
-    """Writes to whatever `sys.stderr` is at the time of the message, so that redirection and capture work."""
+    @property
+    def stream(self) -> Any:
+        """Where the next message goes."""
+        return getattr(sys, self._stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            stream = sys.stderr
+            stream = self.stream
             line = self.format(record)
             colour = _COLOURS.get(record.levelno)
             if colour and shows_colours(stream):
@@ -70,36 +55,42 @@ class MMLogger(ManagerMixin, logging.Logger):
     Rank 0 shows `log_level` and above on the console, the other ranks only errors. `log_file` is written by rank 0;
     with `distributed=True`, or at DEBUG, every rank of several writes its own file, with user, host, device and rank in
     the name. `file_handler_cfg` is a dict with the `type` of a file handler of `logging.handlers`, and its arguments.
-    A warning is written once. API of mmengine's MMLogger.
+    A warning is written once. API of mmengine's MMLogger; through the face of MMEngine its lines are as there, and go
+    to stdout.
     """
 
     def __init__(
         self,
         name: str,
-        logger_name: str = "trainwright",
+        logger_name: str | None = None,
         log_file: str | os.PathLike[str] | None = None,
         log_level: int | str = "INFO",
         file_mode: str = "w",
         distributed: bool = False,
         file_handler_cfg: dict[str, Any] | None = None,
     ) -> None:
-        logging.Logger.__init__(self, logger_name)
+        logging.Logger.__init__(self, logger_name or defaults.package)
         self._instance_name = name
         level: int = logging._checkLevel(log_level)  # type: ignore[attr-defined]
-        rank = env_rank()
-        self._add(ConsoleHandler(), level if rank == 0 else logging.ERROR)
+        rank = _get_rank()
+        is_mmengine = defaults.package == "mmengine"
+        console = ConsoleHandler("stdout" if is_mmengine else "stderr")
+        self._add(console, level if rank == 0 else logging.ERROR, "%m/%d %H:%M:%S" if is_mmengine else _DATE_FORMAT)
         self._log_file: str | None = None
         if log_file is not None:
-            every_rank = (distributed or level <= logging.DEBUG) and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1
+            every_rank = (distributed or level <= logging.DEBUG) and _get_world_size() > 1
             if every_rank or rank == 0:
                 self._log_file = _rank_path(log_file, rank) if every_rank else os.fspath(log_file)
-                self._add(_file_handler(self._log_file, file_mode, file_handler_cfg), level)
-        self.setLevel(level)
+                self._add(_file_handler(self._log_file, file_mode, file_handler_cfg), level, _DATE_FORMAT)
 
-    def _add(self, handler: logging.Handler, level: int) -> None:
+    def _add(self, handler: logging.Handler, level: int, dates: str) -> None:
+        """The level is the handler's: the logger has none of its own until somebody sets it."""
         handler.setLevel(level)
-        handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
-        handler.addFilter(RepeatedWarningFilter())
+        if defaults.package == "mmengine":
+            handler.setFormatter(MMFormatter(color=False, datefmt=dates))
+        else:
+            handler.setFormatter(logging.Formatter(_FORMAT, dates))
+        handler.addFilter(FilterDuplicateWarning(self.name))
         self.addHandler(handler)
 
     @property
@@ -109,9 +100,9 @@ class MMLogger(ManagerMixin, logging.Logger):
 
     @classmethod
     def get_current_instance(cls) -> MMLogger:
-        """The current logger; one named 'trainwright' is created if there is none."""
+        """The current logger; one named as the engine is created if there is none."""
         if cls._active.get() is None and not cls._instance_dict:
-            cls.get_instance("trainwright")
+            cls.get_instance(defaults.package)
         found = super().get_current_instance()
         assert found is not None
         return found
@@ -167,11 +158,19 @@ def print_log(msg: Any, logger: logging.Logger | str | None = None, level: int =
 
 def _rank_path(log_file: str | os.PathLike[str], rank: int) -> str:
     stem, suffix = os.path.splitext(os.fspath(log_file))
-    parts = [stem, _user_and_host(), f"device{_device_id()}", f"rank{rank}"]
+    parts = [stem, _get_host_info(), f"device{_get_device_id()}", f"rank{rank}"]
     return "_".join(part for part in parts if part) + suffix
 
 
-def _user_and_host() -> str:
+def _get_rank() -> int:
+    return env_rank()
+
+
+def _get_world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1") or 1)
+
+
+def _get_host_info() -> str:
     import getpass
     import socket
 
@@ -181,23 +180,21 @@ def _user_and_host() -> str:
         return ""
 
 
-def _device_id() -> str:
-    """The device of this rank by the launcher's variables."""
-    local_rank = os.environ.get("LOCAL_RANK", "0") or "0"
+def _get_device_id() -> int | str:
+    """The device of this rank: where there are CUDA devices, what stands at its place in CUDA_VISIBLE_DEVICES."""
+    local_rank = int(os.environ.get("LOCAL_RANK", "0") or "0")
+    torch = sys.modules.get("torch")  # this floor imports none
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible[int(local_rank)] if int(local_rank) < len(visible) else local_rank
+    if local_rank >= len(visible) or not (torch is None or torch.cuda.is_available()):
+        return local_rank
+    device = visible[local_rank]
+    return int(device) if device.isdigit() else device  # a part of a GPU has a name
 
 
 def _file_handler(path: str, mode: str, cfg: dict[str, Any] | None) -> logging.FileHandler:
     if cfg is None:
         return logging.FileHandler(path, mode, encoding="utf-8")
-    from logging import handlers
-
-    kinds = {
-        name: kind
-        for name, kind in vars(handlers).items()
-        if isinstance(kind, type) and issubclass(kind, logging.FileHandler)
-    }
+    kinds = _get_logging_file_handlers()
     settings = dict(cfg)
     name = settings.pop("type", None)
     if name not in kinds:
@@ -207,3 +204,14 @@ def _file_handler(path: str, mode: str, cfg: dict[str, Any] | None) -> logging.F
         )
     handler: logging.FileHandler = kinds[name](**{"filename": path, **settings})
     return handler
+
+
+def _get_logging_file_handlers() -> dict[str, Any]:
+    """Those of `logging.handlers`, by name."""
+    from logging import handlers
+
+    return {
+        name: kind
+        for name, kind in vars(handlers).items()
+        if isinstance(kind, type) and issubclass(kind, logging.FileHandler)
+    }

@@ -72,7 +72,7 @@ FACES = {
         "mmengine",
         "trainwright.compat.mmengine",
         table="trainwright.compat.mmengine.modules",
-        defaults={"keyed": False, "trusts_pickles": True},
+        defaults={"package": "mmengine", "keyed": False, "trusts_pickles": True},
     ),
 }
 
@@ -264,7 +264,8 @@ class _Finder(MetaPathFinder):
         near = did_you_mean(fullname.rpartition(".")[2], has)
         listed = ", ".join(has) or "no modules"
         if self.spec.is_whole:
-            return f"No module named {fullname!r}: Trainwright's face of {self.spec.package} has in {parent} {listed}.{near}"
+            face = f"Trainwright's face of {self.spec.package}"
+            return f"No module named {fullname!r}: {face} has in {parent} {listed}.{near}"
         return (
             f"No module named {fullname!r}: {self.spec.package} is not installed, and Trainwright's face of it has in "
             f"{parent} only {listed}.{near} Install {self.spec.package} for the rest; the face works inside it"

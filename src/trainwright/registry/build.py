@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from trainwright.base.errors import BuildError, ConfigTypeError, RegistryError, add_note
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigTypeError, RegistryError, RuleError, RuleTypeError, add_note
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.lazy import LazyObject
 from trainwright.base.places import find_place
@@ -46,8 +47,11 @@ def forget_config(error: BaseException) -> None:
 
 def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build a model; a list of configs becomes the registered `Sequential` of what they build."""
+    from trainwright.registry.root import MODELS
+
     if isinstance(cfg, (list, tuple)):
-        return registry.resolve("Sequential")(*(build_from_cfg(part, registry, default_args) for part in cfg))
+        sequential = registry.get("Sequential") or MODELS.resolve("Sequential")
+        return sequential(*(build_from_cfg(part, registry, default_args) for part in cfg))
     return build_from_cfg(cfg, registry, default_args)
 
 
@@ -74,7 +78,7 @@ def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = N
             args.pop("epoch_length", None)
             return _call(target, args, kind, scoped)
         if args.get("epoch_length") is None or not args.get("by_epoch", True):
-            raise BuildError(
+            raise RuleError(
                 f"scheduler {kind!r}: convert_to_iter_based=True needs epoch_length and by_epoch=True, got "
                 f"epoch_length={args.get('epoch_length')!r} and by_epoch={args.get('by_epoch', True)!r}"
             )
@@ -89,7 +93,7 @@ def _arguments(cfg: Any, registry: Registry, default_args: Any) -> dict[str, Any
         args.setdefault(name, value)
     if "type" not in args:
         raise RegistryError(
-            f"cfg or default_args must have the key 'type' to be built by {registry.name!r}, got {args!r}"
+            f'cfg or default_args must contain the key "type" to be built by {registry.name!r}, but got {args!r}'
         )
     return args
 
@@ -97,13 +101,16 @@ def _arguments(cfg: Any, registry: Registry, default_args: Any) -> dict[str, Any
 def _as_dict(value: Any, name: str) -> dict[Any, Any]:
     tree = getattr(value, "_cfg_dict", value)
     if not isinstance(tree, dict):
-        raise TypeError(f"{name} must be a dict, ConfigDict or Config, got {value!r} of type {type(value).__name__}")
+        kinds = "dict, ConfigDict or Config" if name == "cfg" else "dict, ConfigDict, Config or None"
+        raise RuleTypeError(f"{name} should be a {kinds}, but got {type(value)}: {value!r}")
     return tree
 
 
 def _check_registry(registry: Any) -> None:
     if not isinstance(registry, Registry):
-        raise TypeError(f"registry must be a Registry, got {registry!r} of type {type(registry).__name__}")
+        raise RuleTypeError(
+            f"registry must be a {defaults.package}.Registry object, but got {type(registry)}: {registry!r}"
+        )
 
 
 @contextmanager
@@ -124,9 +131,9 @@ def remembering(cfg: Any) -> Iterator[None]:
 def _target(kind: Any, registry: Registry) -> Any:
     target = registry.resolve(kind) if isinstance(kind, str) else _imported(kind)
     if not callable(target):
-        raise TypeError(
-            f"type must be a name, a class or a function to be built by {registry.name!r}, got {kind!r} of type "
-            f"{type(kind).__name__}"
+        raise ConfigTypeError(
+            f"type must be a str or valid type, but got {type(kind)}: {registry.name!r} builds what a name, a class or "
+            f"a function stands for, and not {kind!r}"
         )
     return target
 

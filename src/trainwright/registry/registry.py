@@ -8,12 +8,14 @@ from functools import cache
 from logging import WARNING
 from typing import Any, TypeVar, overload
 
-from trainwright.base.errors import MissingExtraError, RegistryError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import MissingExtraError, RegistryError, RuleTypeError, ScopeTakenError
 from trainwright.base.logs import print_log
 from trainwright.base.text import table
 from trainwright.registry.dotted import import_dotted
 from trainwright.registry.scope import (
     NOT_FOUND,
+    ROOT_SCOPE,
     DefaultScope,
     canonical_scope,
     import_scope,
@@ -48,13 +50,14 @@ class Registry:
 
         inferred, self._module = infer_scope(1)
         if scope is not None and not isinstance(scope, str):
-            raise TypeError(f"scope of registry {name!r} must be a string, got {scope!r}")
+            raise RuleTypeError(f"scope of registry {name!r} must be a string, got {scope!r}")
         if parent is not None and not isinstance(parent, Registry):
-            raise TypeError(f"parent of registry {name!r} must be a Registry, got {parent!r}")
+            raise RuleTypeError(f"parent of registry {name!r} must be a Registry, got {parent!r}")
         self._name = name
         self._scope = inferred if scope is None else scope
         self._module_dict: dict[str, Any] = {}
         self._deferred: dict[str, Callable[[], Any]] = {}
+        self._extras: set[str] = set()
         self._children: dict[str, Registry] = {}
         self._locations = list(locations)
         self._failed: dict[str, str] = {}
@@ -72,7 +75,8 @@ class Registry:
 
     @property
     def scope(self) -> str:
-        return self._scope
+        """The prefix of its names; of the root registries the name that the engine goes by."""
+        return defaults.package if self._scope == ROOT_SCOPE else self._scope
 
     @property
     def module_dict(self) -> dict[str, Any]:
@@ -100,7 +104,7 @@ class Registry:
         places = dict.fromkeys(self._deferred, "imported when it is named")
         places.update((name, describe_place(obj)) for name, obj in self._module_dict.items())
         rows = sorted(places.items())
-        return f"Registry {self._name!r} of scope {self._scope!r}, {len(rows)} names\n{table(rows, ('name', 'object'))}"
+        return f"Registry of {self._name}, scope {self.scope!r}, {len(rows)} names\n{table(rows, ('name', 'object'))}"
 
     # -- the tree ------------------------------------------------------------------------------------------------------
     @property
@@ -137,9 +141,9 @@ class Registry:
 
     def _add_child(self, child: Registry) -> None:
         if child.scope in self._children:
-            raise RegistryError(
-                f"scope {child.scope!r} already has a child registry under {self._name!r} (made in "
-                f"{self._children[child.scope]._module}): give the new one another scope=..."
+            raise ScopeTakenError(
+                f"scope {child.scope} exists in {self._name} registry: a child made in "
+                f"{self._children[child.scope]._module} has it; give the new one another scope=..."
             )
         self._children[child.scope] = child
 
@@ -260,14 +264,16 @@ class Registry:
         `name` (one or several) replaces the object's own name; `force=True` replaces what has the name already.
         """
         if not isinstance(force, bool):
-            raise TypeError(f"force must be True or False, got {force!r}: name a class with register_module(name=...)")
+            raise TypeError(
+                f"force must be a boolean, but got {type(force)}: {force!r}. A name is given by register_module(name=)"
+            )
         if isinstance(name, (list, tuple)):
             names: list[str] | None = list(name)
         else:
             names = None if name is None else [name]  # type: ignore[list-item]
         if names is not None and not all(isinstance(n, str) for n in names):
             raise TypeError(
-                f"name must be None, a string or a list of strings, got {name!r} of type {type(name).__name__}"
+                f"name must be None, an instance of str, or a sequence of str, but got {type(name)}: {name!r}"
             )
         if module is not None:
             self._register_module(module, names, force)
@@ -278,6 +284,16 @@ class Registry:
             return module
 
         return register
+
+    def register_extra(self, module: F) -> F:
+        """As a decorator: register what gives its name up to any other that is registered by it, earlier or later.
+
+        For what this package has beyond MMEngine: a project that has a class of that name need not rename it.
+        """
+        if module.__name__ not in self._module_dict:
+            self._module_dict[module.__name__] = module
+            self._extras.add(module.__name__)
+        return module
 
     def register_deferred(self, name: str, load: Callable[[], Any]) -> None:
         """`load()` gives the object when `name` is looked up, and imports then what it needs; it may raise
@@ -290,16 +306,17 @@ class Registry:
     ) -> None:
         if not callable(module):
             raise TypeError(
-                f"only a class or another callable can be registered, got {module!r} of {type(module).__name__}"
+                f"module must be Callable, but got {type(module)}: {module!r} can be no class or function to register"
             )
         names = [module_name] if isinstance(module_name, str) else module_name
         for name in names or [module.__name__]:
-            if not force and name in self._module_dict:
+            if not force and name in self._module_dict and name not in self._extras:
                 raise RegistryError(
-                    f"{name!r} is already registered in registry {self._name!r} of scope {self._scope!r}: it is "
-                    f"{describe_place(self._module_dict[name])}. Choose another name, or pass force=True to replace it."
+                    f"{name} is already registered in {self._name} at {describe_place(self._module_dict[name])} (scope "
+                    f"{self._scope!r}). Choose another name, or pass force=True to replace it."
                 )
             self._module_dict[name] = module
+            self._extras.discard(name)
 
 
 @cache

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from logging import WARNING
 from typing import Any
 
+from trainwright.base.errors import RuleTypeError
 from trainwright.base.instances import ManagerMixin
+from trainwright.base.logs import print_log
 
 ROOT_SCOPE = "trainwright"
 _ALIASES = {"mmengine": ROOT_SCOPE}
@@ -31,7 +34,7 @@ class DefaultScope(ManagerMixin):
     def __init__(self, name: str, scope_name: str) -> None:
         super().__init__(name)
         if not isinstance(scope_name, str):
-            raise TypeError(f"scope_name must be a string, got {scope_name!r} of type {type(scope_name).__name__}")
+            raise RuleTypeError(f"scope_name must be a string, got {scope_name!r} of type {type(scope_name).__name__}")
         self._scope_name = scope_name
 
     @property
@@ -72,6 +75,12 @@ def init_default_scope(scope: str) -> None:
     current = DefaultScope.get_current_instance()
     if current is not None and current.scope_name == scope:
         return
+    if current is not None:
+        print_log(
+            f'The current default scope "{current.scope_name}" is not "{scope}": from here on it is "{scope}"',
+            logger="current",
+            level=WARNING,
+        )
     if DefaultScope.check_instance_created(scope):
         DefaultScope.get_instance(scope).forget()
     DefaultScope.get_instance(scope, scope_name=scope)

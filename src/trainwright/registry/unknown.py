@@ -31,9 +31,9 @@ def unknown_name_message(registry: Registry, key: str) -> str:
     to add.
     """
     lineage = list(registry._lineage())
-    searched = " and its parent ".join(repr(r.scope) for r in lineage)
+    above = "".join(f" and its parent {_titled(parent)}" for parent in lineage[1:])
     hint = suggestion(registry, key) or _not_in_module(key)
-    lines = [f"{key!r} is not in the {registry.name!r} registry (scope {searched}).{hint}"]
+    lines = [f"{key} is not in the {_titled(registry)} registry{above}.{hint}"]
     scope = registry.split_scope_key(key)[0]
     failures: dict[str, str] = {}
     tried: list[str] = []
@@ -54,6 +54,10 @@ def unknown_name_message(registry: Registry, key: str) -> str:
     )
     lines += [f"{loc} failed to import:\n{text.rstrip()}" for loc, text in failures.items() if text != NOT_FOUND]
     return "\n".join(lines)
+
+
+def _titled(registry: Registry) -> str:
+    return f"{registry.scope}::{registry.name}"
 
 
 def registry_symbol(registry: Registry) -> str:

@@ -145,10 +145,9 @@ def test_transforms_and_wrapped_datasets(found):
         ("error", f"{where}.pipeline.0.prob: Flip: argument 'prob' must be float, got 'x' of type str."),
         (
             "warning",
-            f"{where}.pipeline.1.type: 'Flipp' is not in the 'transform' registry, nor in any other. Did you mean "
-            "'Flip'?",
+            f"{where}.pipeline.1.type: Flipp is not in the transform registry, nor in any other. Did you mean 'Flip'?",
         ),
-        ("warning", f"{where}.pipeline.2.type: 'Quite' is not in the 'transform' registry, nor in any other."),
+        ("warning", f"{where}.pipeline.2.type: Quite is not in the transform registry, nor in any other."),
         ("error", f"{where}.dataset.pipeline.0.axes: Flip: unknown argument 'axes'. Did you mean 'axis'?"),
     ]
 
@@ -160,18 +159,18 @@ def test_places_that_can_hold_nothing_else(found):
     assert problems == [
         (
             "error",
-            "model.init_cfg.0.type: 'Kaimin' is not in the 'weight initializer' registry (scope 'trainwright'). "
+            "model.init_cfg.0.type: Kaimin is not in the trainwright::weight initializer registry. "
             "Did you mean 'Kaiming'?",
         ),
         (
             "error",
-            "model.data_preprocessor.type: 'BaseDataPreprocesor' is not in the 'model' registry (scope 'trainwright'). "
+            "model.data_preprocessor.type: BaseDataPreprocesor is not in the trainwright::model registry. "
             "Did you mean 'BaseDataPreprocessor'?",
         ),
         (
             "error",
-            "visualizer.vis_backends.0.type: 'LocalVisBacked' is not in the 'vis_backend' registry (scope "
-            "'trainwright'). Did you mean 'LocalVisBackend'?",
+            "visualizer.vis_backends.0.type: LocalVisBacked is not in the trainwright::vis_backend registry. "
+            "Did you mean 'LocalVisBackend'?",
         ),
     ]
 
@@ -191,7 +190,7 @@ def test_transforms_of_another_library_are_not_ours(found):
     where = "train_dataloader.dataset.pipeline"
     assert problems == [
         ("error", f"{where}.0.transforms.0.prop: Flip: unknown argument 'prop'. Did you mean 'prob'?"),
-        ("error", f"{where}.0.transforms.1.type: 'Blurr' is not in the 'transform' registry (scope 'trainwright')."),
+        ("error", f"{where}.0.transforms.1.type: Blurr is not in the trainwright::transform registry."),
         ("warning", f"{where}.1.transforms: Flip: unknown argument 'transforms'. It accepts: prob, axis."),
         ("warning", f"{where}.1.transforms.0.prop: Flip: unknown argument 'prop'. Did you mean 'prob'?"),
     ]
@@ -246,7 +245,7 @@ def test_top_level_preprocessor_without_a_type_is_the_models(found):
     assert found(**model(), data_preprocessor={"mean": [1.0]}) == []
     ((level, text),) = found(**model(), data_preprocessor={"type": "BaseDataPreprocesor"})
     assert level == "error"
-    assert text.startswith("data_preprocessor.type: 'BaseDataPreprocesor' is not in the 'model' registry")
+    assert text.startswith("data_preprocessor.type: BaseDataPreprocesor is not in the trainwright::model registry")
 
 
 def test_scopes_are_followed(found):
@@ -271,10 +270,12 @@ def test_scopes_are_followed(found):
 def test_functions_of_a_loader(found):
     changes = {"train_dataloader": toy_loader() | {"collate_fn": {"type": "default_colate"}}}
     ((_, text),) = found(**changes)
-    assert text.startswith("train_dataloader.collate_fn.type: 'default_colate' is not in the 'function' registry")
+    assert text.startswith(
+        "train_dataloader.collate_fn.type: default_colate is not in the trainwright::function registry"
+    )
     changes = {"train_dataloader": toy_loader() | {"collate_fn": "default_colate"}}
     ((_, text),) = found(**changes)
-    assert text.startswith("train_dataloader.collate_fn: 'default_colate' is not in the 'function' registry")
+    assert text.startswith("train_dataloader.collate_fn: default_colate is not in the trainwright::function registry")
     changes = {"train_dataloader": toy_loader() | {"collate_fn": {"type": "default_collate", "colate": 1}}}
     ((_, text),) = found(**changes)
     assert text.startswith("train_dataloader.collate_fn.colate: default_collate: unknown argument 'colate'.")
@@ -319,7 +320,7 @@ def test_arguments_of_the_average_of_a_hook(found):
     ]
     ((level, text),) = found(custom_hooks=[{**hook, "ema_type": "MomentumAnealingEMA"}])
     assert level == "error"
-    assert "'MomentumAnealingEMA' is not in the 'model' registry" in text
+    assert "MomentumAnealingEMA is not in the trainwright::model registry" in text
     assert "Did you mean 'MomentumAnnealingEMA'?" in text
 
 

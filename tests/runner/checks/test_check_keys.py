@@ -89,7 +89,7 @@ def test_types_that_are_right(found):
 def test_none_stands_for_the_default(found, tmp_path):
     nothing = {key.name: None for key in KEYS if key.default is not REQUIRED}
     runner = Runner(**toy_config(tmp_path / "run") | nothing)
-    assert runner.logger.level == logging.INFO
+    assert runner.logger.handlers[0].level == logging.INFO
     assert (runner._scope, runner.launcher) == ("mmengine", "none")
 
 
@@ -129,7 +129,7 @@ def test_keys_that_every_run_needs():
 def test_a_runner_type_that_nobody_has(found):
     ((level, text),) = found(runner_type="Runer")
     assert level == "error"
-    assert text.startswith("runner_type: 'Runer' is not in the 'runner' registry")
+    assert text.startswith("runner_type: Runer is not in the trainwright::runner registry")
     assert "Did you mean 'Runner'?" in text
 
 

@@ -180,7 +180,7 @@ def _unknown(where: Where, name: str, place: Place) -> Iterator[Problem]:
     """Whoever builds it may know the name. In a pipeline, or where it is nearly a known one, it is likely a slip."""
     near = suggestion(in_scope(place.registry), name)
     if place.must_be_known:
-        yield warning(where, f"{name!r} is not in the {place.registry.name!r} registry, nor in any other.{near}")
+        yield warning(where, f"{name} is not in the {place.registry.name} registry, nor in any other.{near}")
     elif name[:1].isupper():
         known = [other for member in family(place.registry.root) for other in member.module_dict]
         if near_names(name, known, n=1, cutoff=0.8):
