@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainwright.io import is_url
-
 
 def is_filepath(x: Any) -> bool:
     return isinstance(x, (str, Path))
@@ -16,6 +14,8 @@ def is_filepath(x: Any) -> bool:
 
 def is_abs(path: str) -> bool:
     """Whether the path begins at a root: of this machine, or of a storage by URL (`s3://...`)."""
+    from trainwright.io import is_url  # it takes longer to import than all the rest here
+
     return os.path.isabs(path) or is_url(path)
 
 
