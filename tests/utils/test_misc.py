@@ -72,9 +72,11 @@ def test_a_thing_counts_before_the_module_of_its_name(monkeypatch, tmp_path):
     (package / "__init__.py").write_text("from package_of_both.thing import thing\n")
     (package / "thing.py").write_text("def thing():\n    return 'called'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert get_object_from_string("package_of_both.thing")() == "called"
-    for name in ("package_of_both", "package_of_both.thing"):
-        monkeypatch.delitem(sys.modules, name)
+    try:
+        assert get_object_from_string("package_of_both.thing")() == "called"
+    finally:
+        for name in ("package_of_both", "package_of_both.thing"):
+            sys.modules.pop(name, None)
 
 
 def test_a_deprecated_function_logs_once_a_logger():

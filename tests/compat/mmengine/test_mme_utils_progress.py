@@ -217,6 +217,6 @@ def test_what_a_timer_tells(clock, capsys):
     with mmengine.Timer(print_tmpl="time: {:.1f}s"):
         clock[0] += 1
     assert capsys.readouterr().out == "time: 1.0s\n"
-    assert mmengine.check_time("here") == 0
+    assert mmengine.check_time("here, by MMEngine") == 0
     clock[0] += 2
-    assert mmengine.check_time("here") == 2
+    assert mmengine.check_time("here, by MMEngine") == 2
