@@ -17,8 +17,10 @@ DEEPSPEED := .venv-deepspeed
 DEEPSPEED_STAMP := $(DEEPSPEED)/.installed
 COLOSSALAI := .venv-colossalai
 COLOSSALAI_STAMP := $(COLOSSALAI)/.installed
+CLIENTS := .venv-clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 
-.PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic clean
+.PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic clients clean
 
 venv: $(STAMP)
 
@@ -42,11 +44,11 @@ lint: venv
 # Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too. The
 # long runs with several ranks are `make conformance`, those that need a package of their own have a target of their own.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray and not mmcv1"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray and not mmcv1 and not client"
 
 # The whole conformance suite, and what else is long and takes several ranks. $(CONFORMANCE) narrows it: a path, or -k.
 conformance: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray and not mmcv1" $(CONFORMANCE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray and not mmcv1 and not client" $(CONFORMANCE)
 
 $(PEERS_STAMP): pyproject.toml constraints.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -112,6 +114,19 @@ $(COLOSSALAI_STAMP): pyproject.toml constraints.txt
 # The tests that train by ColossalAI's booster, on the CPU with gloo.
 colossalai: $(COLOSSALAI_STAMP)
 	OMP_NUM_THREADS=1 $(COLOSSALAI)/bin/python -m pytest -m colossalai tests/strategies
+
+# Projects that are written for MMEngine, with MMEngine itself beside them. Those whose own demands cannot be met on this
+# stack are installed without what they ask for: of them only the configs are read. set_up.py puts in what is missing.
+$(CLIENTS_STAMP): pyproject.toml constraints.txt tests/clients/set_up.py tests/clients/mmcv_ext.py
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 'mmengine==0.10.7' 'setuptools<81' 'mmcv-lite==2.1.0' 'mmpretrain==1.2.0' 'mmsegmentation==1.2.2' 'mmdet==3.3.0' einops importlib-metadata mat4py modelindex ftfy regex
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'torchvision==0.28.0' 'mmpose==1.3.2' 'mmocr==1.0.1' 'mmaction2==1.2.0' 'mmagic==1.2.0'
+	$(CLIENTS)/bin/python tests/clients/set_up.py
+	touch $@
+
+# Unmodified clients of MMEngine on Trainwright, through the face, each compared with the same on MMEngine itself.
+clients: $(CLIENTS_STAMP)
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -m client -n $(WORKERS) tests/clients
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -51,7 +51,7 @@ def init_late(obj: Any) -> None:
     obj._fully_initialized = True
 
 
-@DATASETS.register_module()
+@DATASETS.register_extra
 class BaseDataset(Dataset[Any]):
     """Annotations from ``ann_file``, or from an overridden ``load_data_list``, and a pipeline (API of mmengine's).
 

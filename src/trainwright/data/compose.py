@@ -9,7 +9,7 @@ from trainwright.base.errors import ConfigTypeError
 from trainwright.registry import TRANSFORMS
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_extra
 class Compose:
     """Applies transforms in order. One that returns None ends the pipeline with None: the sample is to be dropped.
 

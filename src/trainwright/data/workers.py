@@ -16,7 +16,7 @@ from torch.utils.data import get_worker_info
 from trainwright.registry import FUNCTIONS
 
 
-@FUNCTIONS.register_module()
+@FUNCTIONS.register_extra
 def worker_init_fn(
     worker_id: int, num_workers: int, rank: int, seed: int, disable_subprocess_warning: bool = False
 ) -> None:

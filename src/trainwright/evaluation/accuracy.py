@@ -16,7 +16,7 @@ from trainwright.registry import METRICS
 _WRONG = torch.iinfo(torch.int32).max
 
 
-@METRICS.register_module()
+@METRICS.register_extra
 class Accuracy(BaseMetric):
     """Top-k accuracy in percent, as ``accuracy/top1``; `topk` is one k or several.
 

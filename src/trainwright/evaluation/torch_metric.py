@@ -17,7 +17,7 @@ from trainwright.registry import METRICS
 _State = dict[str, dict[str, Any]]
 
 
-@METRICS.register_module()
+@METRICS.register_extra
 class TorchMetric(BaseMetric):
     """A metric of torchmetrics, or a MetricCollection: `metric` is a config with its import path as the `type`.
 

@@ -14,7 +14,7 @@ from trainwright.engine import Hook
 from trainwright.registry import HOOKS
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class DesyncCheckHook(Hook):
     """Compares the weights of the ranks every `interval` iterations, and stops a run in which they have parted.
 

@@ -14,7 +14,7 @@ from trainwright.hooks.module_patterns import checked_patterns, matches, paramet
 from trainwright.registry import HOOKS
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class FreezeHook(Hook):
     """Keeps parameters from being trained from epoch (iteration, with ``by_epoch=False``) `begin` up to, not with,
     `end`; None is the end of the training.

@@ -11,7 +11,7 @@ from trainwright.hooks.intervals import whole_number
 from trainwright.registry import HOOKS
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class GarbageCollectionHook(Hook):
     """Switches Python's automatic garbage collection off while training, and collects every `interval` iterations and
     after each validation.

@@ -17,7 +17,7 @@ from trainwright.state import MetricStore
 _FOLD_ROWS = 4096  # rows that wait unread before the store folds them
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class GradNormHook(Hook):
     """Logs ``grad_norm``, the norm over all gradients of an update, before clipping and without the loss scale; with
     `weights` also ``weight_norm``, that of the weights before it.

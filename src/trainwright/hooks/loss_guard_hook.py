@@ -38,7 +38,7 @@ _LIMIT_ITERS = 1000
 _COST_SHARE = 100  # automatic snapshots take at most one part in so many of the time
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class LossGuardHook(Hook):
     """Watches for steps that spoil a training: a loss that is NaN or infinite, with `check_gradients` a gradient norm
     that is, and with `spike_sigma` a loss that lies so many standard deviations above the mean of the last `window`

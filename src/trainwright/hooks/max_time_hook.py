@@ -13,7 +13,7 @@ from trainwright.registry import HOOKS
 from trainwright.state import Progress, StopAt
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class MaxTimeHook(Hook):
     """Ends the training once it has taken `max_time`: seconds, or a text such as '8h' or '1d 12h' (d, h, min, s).
 

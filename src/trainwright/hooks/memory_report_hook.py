@@ -24,7 +24,7 @@ def host_memory_peak_mb() -> int:
     return int(peak / _MIB if sys.platform == "darwin" else peak / 1024)
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class MemoryReportHook(Hook):
     """Logs memory in MiB before each log line (`interval` iterations; None: that of LoggerHook): on CUDA
     ``device_memory_peak_mb`` and ``device_memory_reserved_mb``, the most that tensors took and that torch held so far;

@@ -19,7 +19,7 @@ from trainwright.hooks.peak_flops import peak_flops_of
 from trainwright.registry import HOOKS
 
 
-@HOOKS.register_module()
+@HOOKS.register_extra
 class ThroughputHook(Hook):
     """Logs ``samples_per_s`` of all ranks, and of each window between two log lines (`interval` iterations; None: that
     of LoggerHook) at its end. Time in validation, between epochs, and the first iteration do not count.

@@ -79,7 +79,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         return super().__repr__() + (f"\ninit_cfg={self.init_cfg}" if self.init_cfg else "")
 
 
-@MODELS.register_module()
+@MODELS.register_extra
 class Sequential(BaseModule, nn.Sequential):
     """``nn.Sequential`` with `init_cfg`."""
 
@@ -88,7 +88,7 @@ class Sequential(BaseModule, nn.Sequential):
         self._set_init_cfg(init_cfg)
 
 
-@MODELS.register_module()
+@MODELS.register_extra
 class ModuleList(BaseModule, nn.ModuleList):
     """``nn.ModuleList`` with `init_cfg`."""
 
@@ -97,7 +97,7 @@ class ModuleList(BaseModule, nn.ModuleList):
         self._set_init_cfg(init_cfg)
 
 
-@MODELS.register_module()
+@MODELS.register_extra
 class ModuleDict(BaseModule, nn.ModuleDict):
     """``nn.ModuleDict`` with `init_cfg`."""
 

@@ -26,7 +26,7 @@ _BLOCK = re.compile(
 _DOWN = re.compile(r"(?:^|\.)downsample_layers\.(\d+)\.")  # what leads to the stage of that number
 
 
-@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+@OPTIM_WRAPPER_CONSTRUCTORS.register_extra
 class LearningRateDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """A parameter's learning rate is ``layer_decay_rate ** (n_depths - depth - 1)`` times what it would be.
 

@@ -14,7 +14,7 @@ from trainwright.optim.wrapper import OptimWrapper
 from trainwright.registry import OPTIM_WRAPPERS
 
 
-@OPTIM_WRAPPERS.register_module()
+@OPTIM_WRAPPERS.register_extra
 class OptimWrapperDict(OptimWrapper):
     """``OptimWrapperDict(generator=..., discriminator=...)``: a model's train_step takes each by name and updates it.
 

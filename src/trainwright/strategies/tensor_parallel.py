@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SUM = "replicate_sum"
 
 
-@STRATEGIES.register_module()
+@STRATEGIES.register_extra
 class TensorParallelStrategy(ShardedState, RanksStrategy):
     """Every rank computes with a part of the layers that `plan` names, on the same samples as the others.
 
