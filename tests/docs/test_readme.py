@@ -4,16 +4,16 @@ import importlib
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
+from docs_pages import ROOT, blocks_of
 
 from trainwright.config import Config
 from trainwright.runner import Runner
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAM, SMALL, WIDE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PROGRAM, SMALL, WIDE, _ = blocks_of("README.md")
+PROGRAMS = {"small.py": SMALL, "wide.py": WIDE}
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -45,8 +45,8 @@ def test_the_program_trains_and_finds_its_checkpoint_again(tmp_path, monkeypatch
 def configs(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for text in (SMALL, WIDE):
-        (tmp_path / text.partition("\n")[0].removeprefix("# ")).write_text(text, encoding="utf-8")
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -68,8 +68,8 @@ def test_the_second_config_inherits(configs):
 def test_the_error_shown_is_the_error(configs):
     cfg = Config.fromfile(str(configs / "small.py"))
     cfg.merge_from_dict({"work_dir": str(configs / "run"), "model.type": "DigitsCN", "train_dataloader.batch_siz": 32})
-    label = "    --cfg-options: "
-    shown = re.search(rf"    error: (the config has 2 problems:)\n{label}(.*)\n{label}(.*)\n    \.\.\.\n", README)
+    label = "--cfg-options: "
+    shown = re.search(rf"\nerror: (the config has 2 problems:)\n{label}(.*)\n{label}(.*)\n\.\.\.\n", README)
     with pytest.raises(ValueError, match="2 problems") as error:
         Runner.from_cfg(cfg)
     first, *lines = str(error.value).splitlines()
