@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from trainwright.base.errors import CheckpointError
+from trainwright.base.errors import CheckpointError, ConfigTypeError
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.layouts import name_in
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
@@ -15,6 +15,7 @@ from trainwright.data import KeyedDataLoader
 from trainwright.dist import all_gather_object, data_group, data_info, item_of_rank, keeping_shards
 from trainwright.engine.loops import TrainLoop, set_counters
 from trainwright.hooks import CheckpointHook
+from trainwright.hooks.checkpoint_settings import storage_options
 from trainwright.optim import OptimWrapperDict
 from trainwright.runner import background_saves, bringup, exactness
 from trainwright.runner.facts import FactsMixin
@@ -43,10 +44,12 @@ class CheckpointMixin(FactsMixin, HookMixin):
         self,
         out_dir: str,
         filename: str,
+        file_client_args: dict[str, Any] | None = None,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
         meta: dict[str, Any] | None = None,
         by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
         layout: str = "file",
         async_save: bool = False,
     ) -> str:
@@ -54,13 +57,17 @@ class CheckpointMixin(FactsMixin, HookMixin):
         step folder, whose name has no ``.pth``.
 
         What is saved is the state after the running iteration or epoch, from whichever event this is called;
-        ``by_epoch`` changes nothing. Order: logged losses are read and must be finite, before_save_checkpoint,
-        atomic publishing, after_save_checkpoint. ``meta`` is added to the checkpoint's own.
+        ``by_epoch`` changes nothing; ``out_dir`` says which storage, and ``backend_args`` or ``file_client_args`` must
+        fit it. Order: logged losses are read and must be finite, before_save_checkpoint, atomic publishing,
+        after_save_checkpoint. ``meta`` is added to the checkpoint's own.
 
         With ``async_save`` training goes on as soon as the state is copied into the host's memory, and it is written in
         the background. At most one save is in flight: the next one waits for it first, and raises its error. See
         :meth:`finish_saves`.
         """
+        if meta is not None and not isinstance(meta, dict):
+            raise ConfigTypeError(f"meta should be a dict or None, but got {meta!r}.")
+        storage_options(out_dir, backend_args, file_client_args)  # which refuses what has no effect
         if async_save:
             settings: dict[str, Any] = {
                 "save_optimizer": save_optimizer,
@@ -113,7 +120,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
                 return self.training_tree(save_optimizer, save_param_scheduler, meta, histories)
         tree: dict[str, Any] = {"meta": self._meta(meta)}
         if histories:
-            tree["message_hub"] = self.message_hub.state_dict()
+            tree["message_hub"] = self.message_hub.plain_state()
         tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
         streams = self.ctx.training_streams or rng.capture()
         tree["rng"] = all_gather_object(streams) if self.distributed else [streams]

@@ -64,6 +64,11 @@ class Clock:
             return Progress(self.epoch + 1, self.iter, 0)
         return Progress(self.epoch, self.iter, self.inner_iter)
 
+    @property
+    def is_behind_last_iter(self) -> bool:
+        """Whether the events at the end of an epoch are under way, where the last iteration that ran is ``iter - 1``."""
+        return self.completing is Completing.EPOCH and self.iter > 0
+
     def state_dict(self) -> dict[str, Any]:
         """``as_completed`` and ``val_due`` as plain data."""
         due = self.val_due or (self.validates_next is not None and self.validates_next())

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError, RuleTypeError
 from trainwright.base.text import did_you_mean
 
 _BUILTIN = ("mean", "max", "min", "current")
@@ -32,10 +32,10 @@ class HistoryBuffer:
     ) -> None:
         self.max_length = max_length
         self._n_dropped = 0
-        self._values: list[float] = list(log_history)
-        self._counts: list[float] = list(count_history)
+        self._values: list[float] = _numbers(log_history)
+        self._counts: list[float] = _numbers(count_history)
         if len(self._values) != len(self._counts):
-            raise ConfigError(
+            raise RuleError(
                 f"HistoryBuffer got {len(self._values)} values and {len(self._counts)} counts: the two must be as long."
             )
         if len(self._values) > max_length:
@@ -77,6 +77,15 @@ class HistoryBuffer:
         """The kept values and counts as two float64 arrays of the same length."""
         values = np.asarray(self._values[-self.max_length :], dtype=np.float64)
         return values, np.asarray(self._counts[-self.max_length :], dtype=np.float64)
+
+    @property
+    def _log_history(self) -> Array:
+        """What a statistic that was written for MMEngine reads."""
+        return self.data[0]
+
+    @property
+    def _count_history(self) -> Array:
+        return self.data[1]
 
     @property
     def n_added(self) -> int:
@@ -130,7 +139,7 @@ class HistoryBuffer:
         if not self._values:
             raise ValueError("HistoryBuffer is empty: nothing was logged under this name yet.")
         if window_size is not None and not isinstance(window_size, int):
-            raise ConfigTypeError(f"window_size must be a whole number or None, but got {window_size!r}.")
+            raise RuleTypeError(f"window_size must be a whole number or None, but got {window_size!r}.")
         size = self.max_length if window_size is None else min(window_size, self.max_length)
         return self._values[-size:], self._counts[-size:]
 
@@ -166,3 +175,9 @@ class HistoryBuffer:
         self._values = state["values"].tolist()
         counts = state.get("counts")
         self._counts = [1] * len(self._values) if counts is None else counts.tolist()
+
+
+def _numbers(values: Any) -> list[float]:
+    """A list of a sequence, an array or a tensor of numbers."""
+    numbers: list[float] = np.asarray(values if hasattr(values, "__len__") else list(values)).ravel().tolist()
+    return numbers

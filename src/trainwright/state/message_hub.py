@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from trainwright.base.errors import ConfigTypeError, TrainwrightError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import RuleError, RuleTypeError
 from trainwright.base.logs import MMLogger
 from trainwright.state.clock import Clock
 from trainwright.state.history import HistoryBuffer
 from trainwright.state.metrics import MetricStore, Value
 from trainwright.state.plain import plain_items
+
+_NUMBERS = (torch.Tensor, int, float, np.number)
 
 
 class MessageHub:
@@ -21,7 +26,7 @@ class MessageHub:
     Reading a scalar flushes the store, which synchronises with the device; updating never does.
     """
 
-    _named: ClassVar[dict[str, MessageHub]] = {}
+    _instance_dict: ClassVar[dict[str, MessageHub]] = {}
     _active: ClassVar[list[MessageHub]] = []
 
     def __init__(
@@ -37,16 +42,16 @@ class MessageHub:
         parts = {"log_scalars": log_scalars, "runtime_info": runtime_info, "resumed_keys": resumed_keys}
         for part, given in parts.items():
             if given is not None and not isinstance(given, Mapping):
-                raise ConfigTypeError(f"MessageHub {part} must be a dict or None, but got {given!r}.")
+                raise RuleTypeError(f"MessageHub {part} must be a dict or None, but got {given!r}.")
         for key, history in (log_scalars or {}).items():
             if not isinstance(history, HistoryBuffer):
-                raise ConfigTypeError(f"MessageHub log_scalars[{key!r}] must be a HistoryBuffer, but got {history!r}.")
+                raise RuleTypeError(f"MessageHub log_scalars[{key!r}] must be a HistoryBuffer, but got {history!r}.")
             self.metrics.histories[key] = history
         self._runtime_info: dict[str, Any] = dict(runtime_info or {})
         self._resumed_keys: dict[str, bool] = dict(resumed_keys or {})
         for key in self._resumed_keys:
             if key not in self.metrics.histories and key not in self._runtime_info:
-                raise TrainwrightError(f"MessageHub resumed_keys names {key!r}, which is no scalar and no info of it.")
+                raise RuleError(f"MessageHub resumed_keys names {key!r}, which is no scalar and no info of it.")
         # Infos that are asked for when they are read, and so cost nothing per iteration.
         self.live: dict[str, Callable[[], Any]] = {}
 
@@ -59,26 +64,26 @@ class MessageHub:
     def get_instance(cls, name: str, **kwargs: Any) -> MessageHub:
         """The hub of that name: of a run that is open, or one kept under it, made with ``kwargs`` if there is none."""
         if not isinstance(name, str) or not name:
-            raise ConfigTypeError(f"the name of a MessageHub must be a text, but got {name!r}.")
+            raise RuleTypeError(f"the name of a MessageHub must be a text, but got {name!r}.")
         for hub in cls._active:
             if hub.name == name:
                 return hub
-        if name not in cls._named:
-            cls._named[name] = cls(name, **kwargs)
-        return cls._named[name]
+        if name not in cls._instance_dict:
+            cls._instance_dict[name] = cls(name, **kwargs)
+        return cls._instance_dict[name]
 
     @classmethod
     def check_instance_created(cls, name: str) -> bool:
         """Whether :meth:`get_instance` would find a hub of that name, and not make one."""
-        return name in cls._named or any(hub.name == name for hub in cls._active)
+        return name in cls._instance_dict or any(hub.name == name for hub in cls._active)
 
     @classmethod
     def get_current_instance(cls) -> MessageHub:
         """The hub of the run that is open now; outside any run the one that ``get_instance`` made last, which is one
-        named 'trainwright' when there is none."""
+        named as the engine when there is none."""
         if cls._active:
             return cls._active[-1]
-        return next(reversed(cls._named.values())) if cls._named else cls.get_instance("trainwright")
+        return next(reversed(cls._instance_dict.values())) if cls._instance_dict else cls.get_instance(defaults.package)
 
     @property
     def log_scalars(self) -> dict[str, HistoryBuffer]:
@@ -107,11 +112,13 @@ class MessageHub:
     ) -> None:
         """Append one value to the history of ``key`` (such as ``train/loss``); never reads the host."""
         if isinstance(count, bool) or not isinstance(count, int):
-            raise ConfigTypeError(f"the count of {key!r} must be a whole number, but got {count!r}.")
+            raise RuleTypeError(f"the count of {key!r} must be a whole number, but got {count!r}.")
         self._set_resumed(key, resumed)
         prefix, _, name = key.rpartition("/")
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.item()
+        if not isinstance(value, _NUMBERS):
+            raise RuleTypeError(f"a scalar is one number, but {key!r} was given {value!r} of {type(value).__name__}.")
         self.metrics.put(prefix, {name: value}, count)
 
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
@@ -120,7 +127,7 @@ class MessageHub:
         for key, value in log_dict.items():
             if isinstance(value, Mapping):
                 if "value" not in value:
-                    raise TrainwrightError(
+                    raise RuleError(
                         f"update_scalars got {dict(value)!r} for {key!r}: a dict must have the key 'value' "
                         "(and may have 'count')."
                     )
@@ -162,31 +169,81 @@ class MessageHub:
 
     def _set_resumed(self, key: str, resumed: bool) -> None:
         if self._resumed_keys.setdefault(key, resumed) != resumed:
-            raise TrainwrightError(
+            raise RuleError(
                 f"{key!r} was logged with resumed={not resumed} before and now with resumed={resumed}: "
                 "one name either goes into checkpoints or does not."
             )
 
     def state_dict(self) -> dict[str, Any]:
+        """Copies of what goes into a checkpoint, in the kinds of MMEngine: ``log_scalars`` has a HistoryBuffer a name.
+
+        An info that cannot be copied is given as it is, and logged. See :meth:`plain_state` for what is saved.
+        """
+        scalars = {key: deepcopy(value) for key, value in self.log_scalars.items() if self._is_resumed(key)}
+        infos = {key: _copied(key, value) for key, value in self.runtime_info.items() if self._is_resumed(key)}
+        return {"log_scalars": scalars, "runtime_info": infos, "resumed_keys": dict(self._resumed_keys)}
+
+    def _is_resumed(self, key: str) -> bool:
+        return self._resumed_keys.get(key, True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _hub_of, (self.name, self.state_dict())
+
+    def plain_state(self) -> dict[str, Any]:
         """Scalars, infos and flags as tensors and plain data; infos of other kinds are left out and logged."""
-        infos = {k: v for k, v in self.runtime_info.items() if self._resumed_keys.get(k, True)}
+        infos = {k: v for k, v in self.runtime_info.items() if self._is_resumed(k)}
         kept, dropped = plain_items(infos)
         if dropped:
             MMLogger.get_current_instance().debug("not saved in the message hub (no plain data): %s", dropped)
         scalars = self.metrics.state_dict()
-        scalars = {k: v for k, v in scalars.items() if self._resumed_keys.get(k, True)}
+        scalars = {k: v for k, v in scalars.items() if self._is_resumed(k)}
         return {"log_scalars": scalars, "runtime_info": kept, "resumed_keys": dict(self._resumed_keys)}
 
-    def load_state_dict(self, state: Mapping[str, Any] | MessageHub) -> None:
-        """Take over what ``state_dict`` gave, or what another hub holds."""
-        if isinstance(state, MessageHub):
-            state = state.state_dict()
-        _need_dict("load_state_dict", state)
-        self.metrics.load_state_dict(dict(state.get("log_scalars", {})))
-        self._runtime_info.update(state.get("runtime_info", {}))
-        self._resumed_keys.update(state.get("resumed_keys", {}))
+    def load_state_dict(self, state_dict: Mapping[str, Any] | MessageHub) -> None:
+        """Take over what ``state_dict`` or ``plain_state`` gave, or all that another hub holds.
+
+        A scalar that is no history, and a flag of what is not there, are left out and logged.
+        """
+        if isinstance(state_dict, MessageHub):
+            other = state_dict
+            kept = {"log_scalars": other.log_scalars, "runtime_info": other.runtime_info}
+            state_dict = {**kept, "resumed_keys": other.resumed_keys}
+        _need_dict("load_state_dict", state_dict)
+        scalars = state_dict.get("log_scalars", {})
+        histories = {key: value for key, value in scalars.items() if _is_history(value)}
+        self.metrics.load_state_dict(
+            {key: value.state_dict() if isinstance(value, HistoryBuffer) else value for key, value in histories.items()}
+        )
+        infos = state_dict.get("runtime_info", {})
+        self._runtime_info.update((key, _copied(key, value)) for key, value in infos.items())
+        known = self.metrics.histories.keys() | self._runtime_info.keys() | self.live.keys()
+        flags = state_dict.get("resumed_keys", {})
+        missing = {key for key, flag in flags.items() if flag and key not in known}
+        self._resumed_keys.update((key, flag) for key, flag in flags.items() if key not in missing)
+        left_out = sorted({*(scalars.keys() - histories.keys()), *missing})
+        if left_out:
+            text = "left out when a message hub was loaded (neither a history nor an info): %s"
+            MMLogger.get_current_instance().warning(text, ", ".join(left_out))
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, HistoryBuffer) or (isinstance(value, Mapping) and "values" in value)
+
+
+def _copied(key: str, value: Any) -> Any:
+    try:
+        return deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever an object of a user raises that is not to be copied
+        MMLogger.get_current_instance().warning("%r of a message hub cannot be copied, and is given as it is", key)
+        return value
+
+
+def _hub_of(name: str, state: dict[str, Any]) -> MessageHub:
+    hub = MessageHub(name)
+    hub.load_state_dict(state)
+    return hub
 
 
 def _need_dict(method: str, given: object) -> None:
     if not isinstance(given, Mapping):
-        raise ConfigTypeError(f"MessageHub.{method} takes a dict, but got {given!r} of type {type(given).__name__}.")
+        raise RuleTypeError(f"MessageHub.{method} takes a dict, but got {given!r} of type {type(given).__name__}.")

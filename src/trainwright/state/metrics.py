@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainwright.base.errors import NonFiniteLossError, TrainwrightError
+from trainwright.base.errors import NonFiniteLossError, RuleError
 from trainwright.state.clock import Clock
 from trainwright.state.history import HistoryBuffer
 
@@ -109,7 +109,7 @@ class MetricStore:
             return value
         if value.numel() != 1:
             full = f"{prefix}/{name}" if prefix else name
-            raise TrainwrightError(
+            raise RuleError(
                 f"metric {full} is a tensor of shape {tuple(value.shape)}: a logged metric is one number. "
                 "Reduce it (for instance with .mean()) in the model before it is returned."
             )
@@ -231,7 +231,7 @@ class MetricStore:
                 raise TypeError
             return float(value)
         except (TypeError, ValueError) as error:
-            raise TrainwrightError(
+            raise RuleError(
                 f"metric {full} is {value!r} of type {type(value).__name__}: a logged metric is a number or a tensor "
                 "of one element. Text and other objects are none; a Runner takes them by message_hub.update_info()."
             ) from error
