@@ -45,11 +45,21 @@ def scoped_graph(module: nn.Module, inputs: Any, aliases: Mapping[Any, str]) -> 
             left.enter_context(_scope_hooks(module.module, aliases[module]))
             root = module.module
         for _, part in named_modules_without_dup(root):
+            _assert_traceable(part, aliases[part])
             left.enter_context(_scope_hooks(part, aliases[part]))
         left.enter_context(_buffers_kept(root))
         left.enter_context(torch.random.fork_rng(_current_gpus()))
         graph, _ = _get_trace_graph(root, inputs)
     return graph
+
+
+def _assert_traceable(part: nn.Module, name: str) -> None:
+    if isinstance(part, torch.jit.ScriptModule):
+        what = f"the module {name!r}" if name else "the model"
+        raise RuntimeError(
+            f"{what} is scripted or traced by torch.jit, and cannot be traced again: analyse the model with the module "
+            "that it was made from. Scripted functions can be in it"
+        )
 
 
 @contextmanager

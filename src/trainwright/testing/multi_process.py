@@ -7,6 +7,7 @@ one is for test cases as MMEngine and PyTorch write them.
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -20,10 +21,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from unittest import SkipTest, TestCase
 
 from torch import multiprocessing
+
+logger = logging.getLogger(__name__)
 
 
 class TestSkip(NamedTuple):
@@ -135,12 +138,14 @@ class MultiProcessTestCase(TestCase):
     def _join_processes(self, fn: Callable[[], Any]) -> None:
         began = time.monotonic()
         try:
-            running = [process.sentinel for process in self.processes]
+            running = {process.sentinel: process for process in self.processes}
             while running and not any(process.exitcode == self.TEST_ERROR_EXIT_CODE for process in self.processes):
-                ended = wait(running, max(0.0, began + self.timeout - time.monotonic()))
+                ended = wait(list(running), max(0.0, began + self.timeout - time.monotonic()))
                 if not ended:
                     raise RuntimeError(self._time_is_over())
-                running = [sentinel for sentinel in running if sentinel not in ended]
+                for sentinel in ended:
+                    # Its end is seen a moment before it has an exit code.
+                    running.pop(cast(int, sentinel)).join()
             self._end_processes()
             self._raise_errors()
             if fn not in self.skip_return_code_checks:
@@ -211,7 +216,7 @@ class MultiProcessTestCase(TestCase):
             self.rank, self.file_name = rank, file_name  # it may call a setUp, which has others
             getattr(self, test_name)()
         except SkipTest as skip:
-            sys.stderr.write(f"process {self.rank} skips {test_name}: {skip}\n")
+            logger.warning("process %d skips %s: %s", self.rank, test_name, skip)
             sys.exit(TEST_SKIPS["generic"].exit_code)
         except Exception:  # noqa: BLE001 - sent to the process that waits, which raises it
             parent_pipe.send(traceback.format_exc())

@@ -101,8 +101,8 @@ class RunnerTestCase(TestCase):
         """Make the folder and the configs, and register the task."""
         self.temp_dir = tempfile.TemporaryDirectory()
         self._puts_back = [_remember_environment(self.dist_cfg)]
-        self._puts_back += [_remember_instances(kind) for kind in (MMLogger, Visualizer, DefaultScope)]
-        self._puts_back += [_remember_hubs(), *(_register(registry, part) for registry, part in _PARTS)]
+        self._puts_back += [_remember_instances(kind) for kind in (MMLogger, Visualizer, DefaultScope, MessageHub)]
+        self._puts_back += [_remember_open_hubs(), *(_register(registry, part) for registry, part in _PARTS)]
         self.epoch_based_cfg = Config(_epoch_based(self.temp_dir.name))
         self.iter_based_cfg = copy.deepcopy(self.epoch_based_cfg)
         self.iter_based_cfg.merge_from_dict(
@@ -214,12 +214,11 @@ def _remember_instances(kind: Any) -> Callable[[], None]:
     return put_back
 
 
-def _remember_hubs() -> Callable[[], None]:
-    before, active = dict(MessageHub._named), list(MessageHub._active)
+def _remember_open_hubs() -> Callable[[], None]:
+    """Of runs that are under way; one that failed leaves its hub there."""
+    before = list(MessageHub._active)
 
     def put_back() -> None:
-        MessageHub._named.clear()
-        MessageHub._named.update(before)
-        MessageHub._active[:] = active
+        MessageHub._active[:] = before
 
     return put_back
