@@ -151,7 +151,10 @@ def twice(x, by=2):
 
 def test_progress(mmcv, is_peer):
     now = [100.0]
-    with mock.patch("mmcv.utils.timer.time", side_effect=lambda: now[0]), mock.patch.dict(os.environ, {"COLUMNS": "80", "LINES": "24"}):
+    with (
+        mock.patch("mmcv.utils.timer.time", side_effect=lambda: now[0]),
+        mock.patch.dict(os.environ, {"COLUMNS": "80", "LINES": "24"}),
+    ):
         out = io.StringIO()
         bar = mmcv.ProgressBar(10, bar_width=20, file=out)
         assert out.getvalue() == f"[{' ' * 20}] 0/10, elapsed: 0s, ETA:"
