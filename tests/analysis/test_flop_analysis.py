@@ -1,9 +1,11 @@
 """What is counted: against torch's own counter, and what MMEngine does not say."""
 
 import logging
+import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -218,3 +220,13 @@ def test_the_room_costs_nothing_until_it_is_used():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.startswith("module 'trainwright.analysis' has no attribute 'flops'; it has ActivationAnalyzer, ")
+
+
+def test_the_table_on_the_page(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    program, table = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("python", "text"))
+    exec(compile(program, "docs/analysis.md", "exec"), {})
+    numbers, shown = capsys.readouterr().out.split("\n\n", 1)
+    assert f"  # {numbers}\n" in program
+    assert shown.rstrip() == table.rstrip()
