@@ -47,10 +47,14 @@ class Case(RunnerTestCase):
         raise ValueError("of the test")
 
 
+def launchers_variables():
+    return {name: os.environ.get(name) for name in RunnerTestCase.dist_cfg}
+
+
 @pytest.mark.parametrize("name", ["test_in_a_process_group", "test_in_a_group_of_its_own", "test_fails"])
 def test_everything_is_as_before(name, monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "as it was")
-    loggers, environment = dict(MMLogger._instance_dict), dict(os.environ)
+    loggers, environment = dict(MMLogger._instance_dict), launchers_variables()
     assert MODELS.module_dict["ToyModel"] is toys.ToyModel  # registered when that module is imported
     result = unittest.TestResult()
     Case(name).run(result)
@@ -59,5 +63,5 @@ def test_everything_is_as_before(name, monkeypatch):
         ["ValueError: of the test"] if name == "test_fails" else []
     )
     assert not is_distributed()
-    assert dict(os.environ) == environment
+    assert launchers_variables() == environment
     assert dict(MMLogger._instance_dict) == loggers

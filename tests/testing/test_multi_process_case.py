@@ -6,9 +6,11 @@ import unittest
 from threading import Event
 
 import pytest
-from torch import multiprocessing
+import torch
+from torch import distributed, multiprocessing
 
-from trainwright.testing import MultiProcessTestCase
+from trainwright.dist import all_gather
+from trainwright.testing import MultiProcessTestCase, RunnerTestCase
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -72,6 +74,32 @@ class Hanging(Forked):
     limit_s = 0.5
 
 
+class Training(MultiProcessTestCase, RunnerTestCase):
+    """A runner in each of two ranks."""
+
+    __test__ = False
+
+    def setUp(self):
+        super().setUp()
+        self._start_processes(multiprocessing.get_context("fork").Process)
+
+    def prepare_subprocess(self):
+        torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+        super(MultiProcessTestCase, self).setUp()
+
+    def test_ranks_have_the_same_weights(self):
+        os.environ.update(RANK=str(self.rank), LOCAL_RANK=str(self.rank), WORLD_SIZE="2")
+        distributed.init_process_group("gloo", f"file://{self.file_name}", rank=self.rank, world_size=2)
+        self.epoch_based_cfg.merge_from_dict({"launcher": "pytorch", "randomness.seed": 1})
+        runner = self.build_runner(self.epoch_based_cfg)
+        runner.train()
+        assert (runner.world_size, runner.rank, runner.iter) == (2, self.rank, 4)
+        for weights in runner.model.state_dict().values():
+            one, other = all_gather(weights)
+            assert torch.equal(one, other)
+        super(MultiProcessTestCase, self).tearDown()
+
+
 def run(name, case=Forked):
     """The test case, and the errors and reasons of its run."""
     result, test = unittest.TestResult(), case(name)
@@ -85,6 +113,11 @@ def run(name, case=Forked):
 @pytest.mark.parametrize("name", ["test_passes", "test_return_code"])
 def test_one_that_passes(name):
     assert run(name) == ([], [])
+
+
+@pytest.mark.conformance
+def test_runners_in_the_processes():
+    assert run("test_ranks_have_the_same_weights", Training) == ([], [])
 
 
 def test_one_that_one_rank_fails():
