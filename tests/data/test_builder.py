@@ -121,7 +121,7 @@ def test_functions_by_name_callable_and_dict():
     assert list(build(collate_fn=collate)) == [4]
     assert list(build(collate_fn={"type": collate, "extra": 3})) == [7]
     assert next(iter(build(collate_fn="default_collate")))["x"].shape == (4, 2)
-    assert build(worker_init_fn={"type": mute_worker}).worker_init_fn is mute_worker
+    assert build(worker_init_fn={"type": mute_worker}).worker_init_fn.func is mute_worker  # as MMEngine binds it
     with pytest.raises(RegistryError, match="pseudo_collate"):
         build(collate_fn={"type": "psuedo_collate"})
     with pytest.raises(ConfigTypeError, match="collate_fn must be a callable.*got 3"):

@@ -59,7 +59,7 @@ def test_the_first_error_ends_the_round(table):
 
 @pytest.mark.parametrize("hook", [object(), Hook, None, "LoggerHook", {"type": "LoggerHook"}])
 def test_what_is_no_hook_is_a_type_error(table, hook):
-    with pytest.raises(TypeError, match="hook must be an instance of Hook, but got"):
+    with pytest.raises(TypeError, match="hook should be an instance of Hook, but got"):
         table.add(hook)
     assert table.hooks == []
 

@@ -225,9 +225,9 @@ def test_a_state_is_a_copy_without_the_optimizer():
     scheduler = MultiStepLR(make_optimizer(), [3, 5], by_epoch=False)
     state = scheduler.state_dict()
     assert set(state) == set(vars(scheduler)) - {"optimizer"}
-    assert (state["last_step"], state["base_values"], state["milestones"]) == (0, [0.1, 0.37, 1e-3], [3, 5])
-    state["milestones"].append(7)
-    assert scheduler.milestones == [3, 5]
+    assert (state["last_step"], state["base_values"], state["milestones"]) == (0, [0.1, 0.37, 1e-3], {3: 1, 5: 1})
+    state["milestones"][7] = 1
+    assert scheduler.milestones == {3: 1, 5: 1}
     other = MultiStepLR(make_optimizer(), [1])
     other.load_state_dict(scheduler.state_dict())
     assert {k: v for k, v in vars(other).items() if k != "optimizer"} == scheduler.state_dict()
@@ -304,7 +304,7 @@ def test_conversion_from_epochs():
     steps = MultiStepLR.build_iter_from_epoch(milestones=[2, 3.0], end=9, gamma=0.5, **build)
     assert (linear.begin, linear.end, linear.by_epoch, linear.total_iters) == (7, 21, False, 13)
     assert (cosine.begin, cosine.end, cosine.T_max) == (3, INF, 700)
-    assert (steps.milestones, steps.end, steps.gamma) == ([14, 21], 63, 0.5)
+    assert (steps.milestones, steps.end, steps.gamma) == ({14: 1, 21: 1}, 63, 0.5)
 
 
 @pytest.mark.parametrize("row", [row for row in SCHEDULES if row != "OneCycleMomentum"])

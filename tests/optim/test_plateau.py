@@ -211,4 +211,4 @@ def test_the_states_of_two_are_apart():
     state = copy.deepcopy(one.state_dict())
     one.step({"loss": 2.0})
     assert (state["best"], one.best) == (float("inf"), 2.0)
-    assert isinstance(MultiStepLR(optimizer, [3]).state_dict()["milestones"], list)
+    assert MultiStepLR(optimizer, [3]).state_dict()["milestones"] == {3: 1}

@@ -191,11 +191,14 @@ def test_a_dict_without_a_type(config):
         ({"train_cfg": None}, "train_dataloader and optim_wrapper given, train_cfg missing. Add train_cfg"),
         ({"train_dataloader": None}, "train_cfg and optim_wrapper given, train_dataloader missing"),
         ({"optim_wrapper": None}, "train_dataloader and train_cfg given, optim_wrapper missing"),
-        ({"val_evaluator": None}, "validation needs val_dataloader, val_cfg, val_evaluator together"),
-        ({"test_cfg": {}}, "testing needs test_dataloader, test_cfg, test_evaluator together: test_cfg given"),
+        ({"val_evaluator": None}, "validation needs val_dataloader, val_cfg, val_evaluator, which must be either"),
+        (
+            {"test_cfg": {}},
+            "which must be either all None or not None: test_cfg given, test_dataloader and test_evaluator",
+        ),
         (
             {"train_cfg": None, "train_dataloader": None, "optim_wrapper": None, "param_scheduler": {"type": "x"}},
-            "param_scheduler is given without an optim_wrapper",
+            "param_scheduler: should be None, as optim_wrapper is",
         ),
     ],
 )

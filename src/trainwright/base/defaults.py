@@ -11,12 +11,17 @@ class Defaults:
 
     `package`: the name that the engine goes by, that of its loggers and of the scope of its root registries. `keyed`:
     ``randomness.keyed`` of a run. `trusts_pickles`: loading a pickle file by `trainwright.io` warns, once a file, in
-    place of refusing. Checkpoints are read safely either way.
+    place of refusing. Checkpoints are read safely either way. `refuses_points`: a hook with a method that is named as
+    those of events are, and is of none, is an error, in place of a warning. `saved_schedules`: a resumed schedule goes
+    on with the settings that were saved, in place of those of the config.
     """
 
     package: str = "trainwright"
     keyed: bool = True
     trusts_pickles: bool = False
+    refuses_points: bool = True
+    trusts_annotations: bool = True
+    saved_schedules: bool = False
 
 
 defaults = Defaults()

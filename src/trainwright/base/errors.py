@@ -36,12 +36,41 @@ class ConfigNotFoundError(ConfigError, FileNotFoundError):
         return str(self.args[0])  # OSError would print errno and filename instead of the message
 
 
+class ConfigKeyError(ConfigError, KeyError):
+    """A key, an index or a variable that is missing, taken, or there twice."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of the message
+
+
+class ConfigFormatError(ConfigError, OSError):
+    """A format that configs do not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ConfigSyntaxError(ConfigError, SyntaxError):
+    """A config that is no valid Python."""
+
+    def __init__(self, message: str, filename: str | None = None, lineno: int | None = None) -> None:
+        super().__init__(message, filename, lineno)
+        self.msg = str(self.args[0])  # what a traceback shows
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RuleError(ConfigError, AssertionError):
     """A value that the older engines refuse by an assertion."""
 
 
 class RuleTypeError(RuleError, ConfigTypeError):
     """A value of a wrong type, which the older engines refuse by an assertion or a TypeError."""
+
+
+class MissingPartError(ConfigError, RuntimeError):
+    """A runner is asked for what it was made without, or a part names two ways in which it is to be made."""
 
 
 class CustomImportError(ConfigError, ImportError):

@@ -66,6 +66,7 @@ __all__ = [
 ]
 
 ENV_MMENGINE_HOME = "MMENGINE_HOME"
+BOTH_STORAGES = '"file_client_args" and "backend_args" cannot be set at the same time'
 _LISTS = ModelLists("mmengine", "hub", "openmmlab.json", ENV_MMENGINE_HOME, OWN_LISTS)
 
 Loader = Callable[..., Any]
@@ -339,9 +340,7 @@ def save_checkpoint(
     if file_client_args is not None:
         _warn('"file_client_args" will be deprecated in future. Please use "backend_args" instead')
         if backend_args is not None:
-            raise ConfigError(
-                '"file_client_args" and "backend_args" cannot be set at the same time: say all of it by backend_args'
-            )
+            raise ConfigError(f"{BOTH_STORAGES}: say all of it by backend_args")
     if filename.startswith("pavi://"):
         if file_client_args is not None or backend_args is not None:
             raise ConfigError(

@@ -72,7 +72,14 @@ FACES = {
         "mmengine",
         "trainwright.compat.mmengine",
         table="trainwright.compat.mmengine.modules",
-        defaults={"package": "mmengine", "keyed": False, "trusts_pickles": True},
+        defaults={
+            "package": "mmengine",
+            "keyed": False,
+            "trusts_pickles": True,
+            "refuses_points": False,
+            "trusts_annotations": False,
+            "saved_schedules": True,
+        },
     ),
 }
 

@@ -237,7 +237,7 @@ def _divides_as_data(sampler: Any) -> Any:
 
 def function_of(spec: Any, setting: str) -> Callable[..., Any]:
     """A callable from a callable, a registered name, or a dict of a `type` and keyword arguments to bind."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
     target = spec
     if isinstance(spec, dict):
         arguments = dict(spec)
@@ -252,7 +252,7 @@ def function_of(spec: Any, setting: str) -> Callable[..., Any]:
             f"{setting} must be a callable, a name in the FUNCTIONS registry or a dict with the key 'type', got "
             f"{spec!r}"
         )
-    return partial(target, **arguments) if arguments else target
+    return target if arguments is None else partial(target, **arguments)
 
 
 def _set_collate(options: dict[str, Any]) -> None:

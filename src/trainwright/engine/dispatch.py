@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import HookError
+from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.engine.events import Event
 from trainwright.engine.hook import Hook, is_periodic, overrides
@@ -89,7 +92,7 @@ class HookTable:
         Raises TypeError for what is no hook, HookError for a method that looks like an event and is none.
         """
         if not isinstance(hook, self._dialect.base):
-            raise TypeError(f"hook must be an instance of {self._dialect.base.__name__}, but got {hook!r}.")
+            raise TypeError(f"hook should be an instance of {self._dialect.base.__name__}, but got {hook!r}.")
         self._check_names(hook)
         hook.priority = get_priority(hook.priority if priority is None else priority)
         place = len(self.hooks)
@@ -103,11 +106,14 @@ class HookTable:
         for cls in type(hook).__mro__:
             for name, member in vars(cls).items():
                 if name.startswith(("before_", "after_")) and callable(member) and name not in known:
-                    raise HookError(
+                    text = (
                         f"{cls.__name__}.{name} looks like a hook point, but there is none of that name, so it would "
                         f"never be called.{did_you_mean(name, known)} For an event of your own that you fire with "
                         f"runner.call_hook({name!r}), set extra_points = ({name!r},) on the class."
                     )
+                    if defaults.refuses_points:
+                        raise HookError(text)
+                    print_log(text, "current", logging.WARNING)
 
     def rebuild(self) -> None:
         """Make the tables anew; needed only after ``hooks`` was changed by hand."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainwright.base.text import table
 from trainwright.engine.core import run_iter
+from trainwright.optim import BaseOptimWrapper
 
 _MIB = 2**20
 _HOST_MESSAGES = ("not enough memory", "can't allocate memory", "Cannot allocate memory", "out of memory")
@@ -96,7 +97,7 @@ def _of_model(model: nn.Module) -> Iterator[Held]:
 
 def _of_optimizers(runner: Any, model: nn.Module) -> Iterator[Held]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    if runner.optim_wrapper is None:  # a validation or test without training
+    if not isinstance(runner.optim_wrapper, BaseOptimWrapper):  # a validation or test without training
         return
     for wrapper in runner.strategy._wrappers():
         for parameter, state in wrapper.optimizer.state.items():

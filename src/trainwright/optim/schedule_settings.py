@@ -89,7 +89,7 @@ def of_multistep(given: dict[str, Any]) -> dict[str, Any]:
             f"milestones must rise, got {milestones!r}: each is the step from which the value is multiplied by gamma "
             f"once more. Did you mean {sorted(set(milestones))!r}?"
         )
-    return {"milestones": list(milestones), "gamma": _gamma(given["gamma"], "at a milestone")}
+    return {"milestones": dict.fromkeys(milestones, 1), "gamma": _gamma(given["gamma"], "at a milestone")}
 
 
 def of_cosine(given: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def step_decay(step: float, step_size: int, gamma: float) -> float:
     return exponential(step // step_size, gamma)
 
 
-def multistep(step: float, milestones: Sequence[int], gamma: float) -> float:
+def multistep(step: float, milestones: Sequence[int] | Mapping[int, int], gamma: float) -> float:
+    if isinstance(milestones, Mapping):  # and how often each of them counts
+        return gamma ** sum(times for milestone, times in milestones.items() if milestone <= step)
     return gamma ** bisect_right(milestones, step)
 
 

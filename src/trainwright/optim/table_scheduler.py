@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch.optim import Optimizer
@@ -146,11 +146,10 @@ class TableScheduler(_ParamScheduler):
             self._start.insert(index, float(group[self.param_name]))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As the base; also takes MMEngine's state, which holds milestones as a counter and no start values."""
+        """As the base; also takes MMEngine's state, which has no start values, and a list of milestones."""
         super().load_state_dict(state_dict)
-        for name in self.schedule.factor_settings:
-            if isinstance(getattr(self, name), Mapping):
-                setattr(self, name, sorted(Counter(getattr(self, name)).elements()))
+        if "milestones" in self.schedule.factor_settings:
+            self.milestones: dict[int, int] = dict(Counter(getattr(self, "milestones")))  # noqa: B009
         if "_start" not in state_dict:
             self._last_value = []  # matches nothing: the next step takes the start from the present values
 

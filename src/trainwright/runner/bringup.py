@@ -138,21 +138,14 @@ def build_training(runner: Any) -> None:
 
     A wrapper or schedulers that the user assigned to the runner are taken as they are.
     """
-    strategy, spec, own = runner.strategy, runner._specs, runner.optim_wrapper
-    loop = runner.train_loop
-    clock = runner.ctx.clock
-    strategy.dispatch_kwargs.update(
-        epoch_length=clock.epoch_length,
-        max_epochs=clock.max_epochs,
-        max_iters=clock.max_iters,
-        train_micro_batch_size_per_gpu=getattr(loop.dataloader, "batch_size", None),
-    )
+    strategy, spec, own = runner.strategy, runner._specs, runner._optim_wrapper
+    runner._tell_length()
     if own is None or own is not getattr(strategy, "optim_wrapper", None):
         with placed(runner.cfg, {"optim_wrapper": spec["optim_wrapper"]}):
             runner.optim_wrapper = strategy.attach_optim_wrapper(spec["optim_wrapper"] if own is None else own)
         strategy.scale_lr()
     _watch_gradients(runner)
-    wished = spec["param_scheduler"] if runner.param_schedulers is None else runner.param_schedulers
+    wished = runner.param_schedulers
     if wished is not None and wished is not getattr(strategy, "param_schedulers", None):
         with placed(runner.cfg, {"param_scheduler": spec["param_scheduler"]}):
             runner.param_schedulers = strategy.attach_schedulers(wished)

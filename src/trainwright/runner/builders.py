@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, MissingPartError
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.text import did_you_mean
 from trainwright.data import build_dataloader
@@ -25,9 +25,9 @@ def build_train_loop(runner: Any, loop: Any, dataloader: Any) -> BaseLoop:
         return loop
     cfg = _as_dict(loop, "train_cfg")
     if "type" in cfg and "by_epoch" in cfg:
-        raise ConfigError(
-            f"train_cfg has both type={cfg['type']!r} and by_epoch={cfg['by_epoch']!r}: by_epoch chooses the loop when "
-            "no type is named. Drop one of them."
+        raise MissingPartError(
+            f"Only one of type and by_epoch can be said: train_cfg has both, type={cfg['type']!r} and "
+            f"by_epoch={cfg['by_epoch']!r}. by_epoch chooses the loop when no type is named. Drop one of them."
         )
     _check_built(dataloader)
     args: dict[str, Any] = {"runner": runner, "dataloader": dataloader}
@@ -100,17 +100,17 @@ def build_evaluator(evaluator: Any) -> Any:
     if hasattr(evaluator, "evaluate") and hasattr(evaluator, "process"):
         return evaluator
     raise ConfigTypeError(
-        f"evaluator must be an Evaluator, a dict or a list of dicts, but got {evaluator!r}. Example: "
+        f"evaluator should be one of Evaluator, a dict or a list of dicts, but got {evaluator!r}. Example: "
         "val_evaluator=dict(type='Accuracy')."
     )
 
 
-def build_log_processor(cfg: Any) -> Any:
+def build_log_processor(log_processor: Any) -> Any:
     """The log processor of a config, LogProcessor when no ``type`` is named."""
-    if isinstance(cfg, LogProcessor):
-        return cfg
-    _as_dict(cfg, "log_processor")
-    return LOG_PROCESSORS.build(cfg, default_args={"type": "LogProcessor"})
+    if isinstance(log_processor, LogProcessor):
+        return log_processor
+    _as_dict(log_processor, "log_processor")
+    return LOG_PROCESSORS.build(log_processor, default_args={"type": "LogProcessor"})
 
 
 def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:
@@ -157,5 +157,5 @@ def merge_default_hooks(defaults: dict[str, Any], hooks: dict[str, Any] | None) 
 
 def _as_dict(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigTypeError(f"{name} must be a dict or a built object, but got {value!r}.")
+        raise ConfigTypeError(f"{name} should be a dict or a built object, but got {value!r}.")
     return dict(value)

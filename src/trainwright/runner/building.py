@@ -8,7 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from trainwright import data
+from trainwright.base.errors import ConfigTypeError, demand
 from trainwright.base.logs import MMLogger
+from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import STRATEGIES
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
@@ -82,7 +84,23 @@ class BuildMixin(RunnerParts):
 
         Without an ``end`` a scheduler ends with the training.
         """
+        demand(
+            isinstance(self.optim_wrapper, BaseOptimWrapper),
+            "build_optim_wrapper should be called before build_param_scheduler, and its wrapper set as "
+            f"runner.optim_wrapper, which is {self.optim_wrapper!r}.",
+        )
+        self._tell_length()
         return self.strategy.build_param_scheduler(scheduler, self.optim_wrapper)
+
+    def _tell_length(self) -> None:
+        """Tell the strategy how long training is, which schedules are made for."""
+        loop, clock = self._loop("train"), self.ctx.clock
+        self.strategy.dispatch_kwargs.update(
+            epoch_length=clock.epoch_length,
+            max_epochs=clock.max_epochs,
+            max_iters=clock.max_iters,
+            train_micro_batch_size_per_gpu=getattr(getattr(loop, "dataloader", None), "batch_size", None),
+        )
 
     def build_train_loop(self, loop: Any) -> Any:
         """The training loop of a ``train_cfg``, with the runner's train_dataloader."""
@@ -104,6 +122,8 @@ class BuildMixin(RunnerParts):
 
     def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
         """The runner's own hub, or the one that ``message_hub['name']`` names."""
+        if message_hub is not None and not isinstance(message_hub, dict):
+            raise ConfigTypeError(f"message_hub should be dict(name=...) or None, but got {message_hub!r}.")
         return self.message_hub if not message_hub else MessageHub.get_instance(message_hub["name"])
 
     def build_visualizer(self, visualizer: Any = None) -> Any:

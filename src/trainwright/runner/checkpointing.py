@@ -120,7 +120,9 @@ class CheckpointMixin(FactsMixin, HookMixin):
                 return self.training_tree(save_optimizer, save_param_scheduler, meta, histories)
         tree: dict[str, Any] = {"meta": self._meta(meta)}
         if histories:
-            tree["message_hub"] = self.message_hub.plain_state()
+            tree["message_hub"] = hub = self.message_hub.plain_state()
+            if self.ctx.clock.is_behind_last_iter and "iter" in hub["runtime_info"]:
+                hub["runtime_info"]["iter"] -= 1  # as in MMEngine, the last that ran
         tree.update(self.strategy.state_tree(save_optimizer, save_param_scheduler))
         streams = self.ctx.training_streams or rng.capture()
         tree["rng"] = all_gather_object(streams) if self.distributed else [streams]

@@ -26,6 +26,11 @@ class HookMixin(RunnerParts):
     def _hooks(self) -> list[Any]:
         return self._table.hooks
 
+    @_hooks.setter
+    def _hooks(self, hooks: list[Any]) -> None:
+        self._table.hooks = hooks
+        self._table.rebuild()
+
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the method ``fn_name`` of all hooks that have one, in order, as ``hook.fn_name(runner, **kwargs)``.
 

@@ -26,8 +26,8 @@ class RunnerParts:
     logger: MMLogger
     message_hub: MessageHub
     model: nn.Module
-    optim_wrapper: Any
-    param_schedulers: Any
+    _optim_wrapper: Any  # None while it is not built; so are the schedulers
+    _param_schedulers: Any
     strategy: BaseStrategy
     visualizer: Any
     log_processor: Any

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import MissingPartError, demand
 from trainwright.base.lazy import LazyObject
 from trainwright.checkpoint import CheckpointManager
 from trainwright.config import Config, ConfigDict
@@ -25,6 +25,7 @@ from trainwright.runner.checkpointing import CheckpointMixin
 from trainwright.runner.checks.keys import raw
 from trainwright.runner.places import placed
 from trainwright.runner.preemption import preemptible
+from trainwright.runner.published import PublishedMixin
 from trainwright.runner.spec import ENV_CFG, RANDOMNESS
 from trainwright.state import RunContext
 from trainwright.strategies import BaseStrategy
@@ -36,7 +37,7 @@ _SlicedDataset = SlicedDataset  # MMEngine's name
 
 
 @RUNNERS.register_module(name=["Runner", "FlexibleRunner"])
-class Runner(BuildMixin, CheckpointMixin):
+class Runner(PublishedMixin, BuildMixin, CheckpointMixin):
     """Trains, validates and tests a model from a config or from built objects (API of mmengine's Runner).
 
     The model is built at once; training, validation and test parts only when ``train()``, ``val()`` or ``test()`` asks
@@ -107,8 +108,6 @@ class Runner(BuildMixin, CheckpointMixin):
         data_preprocessor: Any = None,
         load_from: str | None = None,
         resume: bool | str = False,
-        resume_cfg: dict[str, Any] | None = None,
-        trust_checkpoint: bool = False,
         launcher: str | None = None,
         env_cfg: dict[str, Any] = ENV_CFG,
         log_processor: Any = None,
@@ -118,6 +117,8 @@ class Runner(BuildMixin, CheckpointMixin):
         randomness: dict[str, Any] = RANDOMNESS,
         experiment_name: str | None = None,
         cfg: Any = None,
+        resume_cfg: dict[str, Any] | None = None,
+        trust_checkpoint: bool = False,
         strategy: BaseStrategy | dict[str, Any] | None = None,
         compile: bool | dict[str, Any] | None = None,
         fast_dev_run: bool | int = False,
@@ -151,8 +152,7 @@ class Runner(BuildMixin, CheckpointMixin):
         self._loops: dict[str, Any] = {}
         self._pending_streams: dict[str, Any] | None = None
         self._earlier_log_dirs: list[str] = []
-        self.optim_wrapper: Any = None
-        self.param_schedulers: Any = None
+        self._optim_wrapper = self._param_schedulers = None
         try:
             with bringup.scoped(self), bringup.together(self):
                 self._build_first_parts()
@@ -205,10 +205,13 @@ class Runner(BuildMixin, CheckpointMixin):
         and SIGUSR1, and raise Preempted: the run is to be started again.
         """
         if self._specs["train_cfg"] is None:
-            raise ConfigError(
-                "train() needs train_dataloader, train_cfg and optim_wrapper, and the runner was made without them."
+            raise MissingPartError(
+                "train() needs train_dataloader, train_cfg and optim_wrapper, which should not be None, and the runner "
+                "was made without them."
             )
-        self._need_method("train_step")
+        self._need_method("train_step", "train")
+        if self._specs["val_cfg"] is not None:
+            self._need_method("val_step", "validate")
         with bringup.scoped(self), bringup.sole_run(self), bringup.closing(self), preemptible(self):
             bringup.prepare_training(self)
             bringup.run_training(self)
@@ -224,11 +227,11 @@ class Runner(BuildMixin, CheckpointMixin):
 
     def _evaluate(self, name: str) -> dict[str, Any]:
         if self._specs[f"{name}_cfg"] is None:
-            raise ConfigError(
-                f"{name}() needs {name}_dataloader, {name}_cfg and {name}_evaluator, and the runner was made without "
-                "them."
+            raise MissingPartError(
+                f"{name}() needs {name}_dataloader, {name}_cfg and {name}_evaluator, which should not be None, and the "
+                "runner was made without them."
             )
-        self._need_method(f"{name}_step")
+        self._need_method(f"{name}_step", "validate" if name == "val" else name)
         with bringup.scoped(self), bringup.closing(self):
             loop = self.val_loop if name == "val" else self.test_loop
             self.call_hook("before_run")
@@ -237,13 +240,13 @@ class Runner(BuildMixin, CheckpointMixin):
             self.call_hook("after_run")
         return dict(metrics)
 
-    def _need_method(self, name: str) -> None:
-        if not hasattr(self.model, name):
-            kind = type(self.model).__name__
-            raise ConfigError(
-                f"{kind} has no {name}(). Derive the model from trainwright.model.BaseModel, which has it, and return "
-                "losses for mode='loss' and predictions for mode='predict' from forward()."
-            )
+    def _need_method(self, name: str, deed: str) -> None:
+        kind = type(self.model).__name__
+        demand(
+            hasattr(self.model, name),
+            f"{kind} has no {name}(). If you want to {deed} it, derive the model from trainwright.model.BaseModel, "
+            "which has it, and return losses for mode='loss' and predictions for mode='predict' from forward().",
+        )
 
     def _loop(self, name: str) -> Any:
         if name not in self._loops and self._specs.get(f"{name}_cfg") is not None:

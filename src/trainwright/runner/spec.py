@@ -134,4 +134,6 @@ def wrong_type(key: Key, value: Any) -> str:
         return ""
     words = [*([key.built] if key.built else []), *(_WORDS[kind] for kind in key.types)]
     listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-    return f"must be {listed}, but got {brief(value)}."
+    # MMEngine's words, for whoever looks for them
+    verb = "`param_scheduler` should be" if key.name == "param_scheduler" else "must be"
+    return f"{verb} {listed}, but got {brief(value)}."

@@ -66,7 +66,7 @@ class Clock:
 
     @property
     def is_behind_last_iter(self) -> bool:
-        """Whether the events at the end of an epoch are under way, where the last iteration that ran is ``iter - 1``."""
+        """Whether an epoch is being closed: the last iteration that ran is then ``iter - 1``."""
         return self.completing is Completing.EPOCH and self.iter > 0
 
     def state_dict(self) -> dict[str, Any]:

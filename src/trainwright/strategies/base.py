@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trainwright import dist
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 from trainwright.base.logs import MMLogger
 from trainwright.data.prefetch import batches_ahead
 from trainwright.io import local_dir
@@ -272,7 +272,7 @@ class BaseStrategy(StrategyState, ABC):
             return model
         if isinstance(model, dict):
             return MODELS.build(model)  # type: ignore[no-any-return]
-        raise ConfigTypeError(f"model must be an nn.Module or a dict, but got {model!r}.")
+        raise ConfigTypeError(f"model should be an nn.Module or a dict, but got {model!r}.")
 
     def init_model_weights(self) -> None:
         """Call the model's ``init_weights()`` when it has one."""
@@ -311,7 +311,7 @@ class BaseStrategy(StrategyState, ABC):
         if not cfg or not cfg.get("enable", False):
             return
         if "base_batch_size" not in cfg:
-            raise ConfigError(f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for.")
+            raise RuleError(f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for.")
         if getattr(self, "param_schedulers", None):
             raise ConfigError("scale_lr must be called before the schedulers are built: they store the initial rates.")
         real = dist.data_info()[1] * int(self.dispatch_kwargs["train_micro_batch_size_per_gpu"])

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.optim import (
@@ -29,7 +30,7 @@ def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
     if isinstance(cfg, BaseOptimWrapper):
         return cfg
     if not isinstance(cfg, dict):
-        raise ConfigTypeError(f"optim_wrapper must be an OptimWrapper or a dict, but got {cfg!r}.")
+        raise ConfigTypeError(f"optimizer wrapper should be an OptimWrapper or a dict, but got {cfg!r}.")
     optimizer = cfg.get("optimizer")
     if isinstance(optimizer, Optimizer):
         return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **cfg})  # type: ignore[no-any-return]
@@ -40,8 +41,8 @@ def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
     for name, wrapper in cfg.items():
         if not isinstance(wrapper, BaseOptimWrapper):
             raise ConfigError(
-                f"optim_wrapper has neither 'optimizer' nor 'constructor', so each of its items must be a built "
-                f"OptimWrapper, but {name!r} is {wrapper!r}. For one optimizer write "
+                f"optim_wrapper has neither 'optimizer' nor 'constructor', so each item mush be an optimizer object "
+                f"in a built OptimWrapper, but {name!r} is {wrapper!r}. For one optimizer write "
                 "optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)); for several name a constructor."
             )
     return OptimWrapperDict(**cfg)
@@ -148,7 +149,8 @@ def load_states(schedulers: Sequence[Any], states: Sequence[Any]) -> list[str]:
     """Load states; says in words which settings are others than those that were saved.
 
     The settings of the config count: a value is a function of the counter, and training that goes on for longer has the
-    values of the longer schedule from there on. A scheduler of another kind than those of the table goes on as saved.
+    values of the longer schedule from there on; with `defaults.saved_schedules` the saved ones do. A scheduler of
+    another kind than those of the table goes on as saved.
     """
     texts = []
     for number, (scheduler, state) in enumerate(zip(schedulers, states, strict=True)):
@@ -162,6 +164,9 @@ def load_states(schedulers: Sequence[Any], states: Sequence[Any]) -> list[str]:
         if not changed:
             continue
         name = f"param_scheduler number {number} (counted from 0), {type(scheduler).__name__}"
+        if defaults.saved_schedules:
+            texts.append(f"{name}, goes on as it was saved; the config has {', '.join(changed)}.")
+            continue
         if by_epoch != scheduler.by_epoch:
             unit = "epochs" if scheduler.by_epoch else "iterations"
             texts.append(f"{name}, goes on as it was saved, because it counts {unit} there.")

@@ -47,7 +47,7 @@ WRONG = {
     "val_cfg": (True, "must be a loop or a dict, but got True."),
     "auto_scale_lr": (True, "must be a dict, but got True."),
     "optim_wrapper": ([], "must be an OptimWrapper or a dict, but got []."),
-    "param_scheduler": ("x", "must be a scheduler, a dict, a list or a tuple, but got 'x'."),
+    "param_scheduler": ("x", "`param_scheduler` should be a scheduler, a dict, a list or a tuple, but got 'x'."),
     "val_evaluator": ("Accuracy", "must be an Evaluator, a dict, a list or a tuple, but got 'Accuracy'."),
     "default_hooks": ([], "must be a dict, but got []."),
     "custom_hooks": ({"type": "x"}, "must be a list or a tuple, but got {'type': 'x'}."),

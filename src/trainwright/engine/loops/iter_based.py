@@ -11,6 +11,7 @@ from trainwright.engine.dispatch import NEVER
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import ends_by_itself, no_batch_error
 from trainwright.engine.loops.budget import planned_end
+from trainwright.engine.loops.endless import EarlyStart, EndlessBatches
 from trainwright.engine.loops.train import TrainLoop
 from trainwright.engine.passes import tell_sampler
 from trainwright.engine.rewind import Pass, run_with_rewinds
@@ -52,6 +53,8 @@ class IterBasedTrainLoop(TrainLoop):
         clock.epoch_length = None
         self._pass_began = 0  # at that iteration the running pass would have begun
         self._used_of_pass = 0  # when resumed
+        self._endless: EndlessBatches | None = None
+        self._start = EarlyStart(runner, self.dataloader)
 
         clock.validates_next = lambda: (
             clock.completing is Completing.ITERATION and self._validates_after(clock.iter + 1)
@@ -62,6 +65,14 @@ class IterBasedTrainLoop(TrainLoop):
 
     def _units_planned(self) -> int | None:
         return self.clock.max_iters
+
+    @property
+    def dataloader_iterator(self) -> Iterator[Any]:
+        """Batches without end, for a ``run`` of a subclass's own; this class's reads the loader in passes."""
+        if self._endless is None:
+            with self._start.again():
+                self._endless = EndlessBatches(self.dataloader)
+        return self._endless
 
     def run(self) -> Any:
         """Train to the last iteration or until stopped; returns the model."""
@@ -145,7 +156,8 @@ class IterBasedTrainLoop(TrainLoop):
             data_epoch += 1
             tell_sampler(self.dataloader, data_epoch)
         self._pass_began = self.clock.iter - used
-        return data_epoch, self._enter_epoch(data_epoch, used)
+        with self._start.again():
+            return data_epoch, self._enter_epoch(data_epoch, used)
 
     def _pass_again(self, of: Pass) -> tuple[int, Iterator[Any]]:
         self._pass_began = of.began

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from trainwright import registry
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigTypeError, RuleError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import brief, near_names
 from trainwright.data import Compose
@@ -23,6 +24,7 @@ from trainwright.visualization import Visualizer
 _NO_ARGUMENTS = ("type", "_scope_", "_delete_")
 # Values under these keys describe data or storage, not objects, or are read by a class in a way of its own.
 _NO_COMPONENTS = ("metainfo", "meta", "metadata", "backend_args", "file_client_args", "data_prefix", "override")
+_SCHEDULERS = "param_scheduler"
 _PLAIN = (str, bytes, bool, int, float, complex, list, tuple, set, frozenset, type(None))
 
 
@@ -45,12 +47,16 @@ def check_component(component: Component) -> Iterator[Problem]:
     cfg, where = component.cfg, component.where
     if not isinstance(cfg, dict):
         if isinstance(cfg, _PLAIN):
-            yield Problem(where, f"must be a dict or a built object, but got {brief(cfg)}.", error=ConfigTypeError)
+            yield _not_built(where, cfg)
         return
     kind = component.kind
     if kind is None:
         if component.is_whole:
             example = next(iter(component.registry.module_dict), "...")
+            if where[0] == _SCHEDULERS:
+                text = f"Each parameter scheduler should contain the key type, and this one has {brief(cfg)}."
+                yield Problem(where, f"{text} Add for example type='MultiStepLR'.", error=RuleError)
+                return
             yield Problem(where, f"has no key 'type', which names its class. Add for example type={example!r}.")
         return
     scope = dict.get(cfg, "_scope_")
@@ -63,6 +69,15 @@ def check_component(component: Component) -> Iterator[Problem]:
         yield from _check_call(where, found.target, arguments, component)
         for key, value in arguments.items():
             yield from _nested((*where, key), key, value, component.registry, found.target)
+
+
+def _not_built(where: Where, cfg: Any) -> Problem:
+    if where[0] == _SCHEDULERS and len(where) == 2 and isinstance(where[1], str):
+        text = (
+            f"Each value of `param_scheduler` should be a scheduler, a dict or a list of these, but got {brief(cfg)}."
+        )
+        return Problem(where, text, error=RuleError)
+    return Problem(where, f"must be a dict or a built object, but got {brief(cfg)}.", error=ConfigTypeError)
 
 
 def _arguments(cfg: dict[Any, Any], taken_out: tuple[str, ...] = ()) -> dict[Any, Any]:
@@ -83,9 +98,11 @@ def _check_call(where: Where, target: Any, arguments: dict[Any, Any], component:
 
 
 def _check_types(where: Where, target: Any, arguments: dict[Any, Any]) -> Iterator[Problem]:
+    is_ours = str(getattr(target, "__module__", "")).startswith("trainwright.")
     for name, text in wrong_types(target, arguments):
         # Many a function takes None for "the usual", and its annotation does not say so.
-        level: Level = "warning" if arguments[name] is None else "error"
+        is_sure = arguments[name] is not None and (is_ours or defaults.trusts_annotations)
+        level: Level = "error" if is_sure else "warning"
         yield Problem((*where, name), f"{_name(target)}: {text}", level, ConfigTypeError)
 
 

@@ -49,11 +49,11 @@ def check_parts(spec: Spec) -> Iterator[Problem]:
             given = [name for name in names if name not in missing]
             yield Problem(
                 (given[0],),
-                f"{what} needs {', '.join(names)} together: {' and '.join(given)} given, {' and '.join(missing)} "
-                f"missing. Add {' and '.join(missing)}, or leave out all three.",
+                f"{what} needs {', '.join(names)}, which must be either all None or not None: {' and '.join(given)} "
+                f"given, {' and '.join(missing)} missing. Add {' and '.join(missing)}, or leave out all three.",
             )
     if spec["param_scheduler"] is not None and spec["optim_wrapper"] is None:
-        text = "param_scheduler is given without an optim_wrapper whose parameters it could change."
+        text = "should be None, as optim_wrapper is, whose parameters it could change; or give both."
         yield Problem(("param_scheduler",), text)
 
 

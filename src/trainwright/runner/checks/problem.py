@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 
 Where = tuple[Any, ...]
 Level = Literal["error", "warning"]
@@ -75,8 +75,10 @@ def error_of(problems: list[Problem]) -> Exception:
     """One error that lists them, one a line; a single one keeps its own type."""
     if len(problems) == 1:
         return _single(problems[0])
+    kinds = {problem.error for problem in problems}
+    kind = RuleError if kinds == {RuleError} else ConfigTypeError
     listed = "\n".join(str(problem).replace("\n", "\n    ") for problem in problems)
-    return ConfigTypeError(f"the config has {len(problems)} problems:\n{listed}")
+    return kind(f"the config has {len(problems)} problems:\n{listed}")
 
 
 def _single(problem: Problem) -> Exception:
