@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigFormatError, ConfigKeyError, ConfigTypeError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.places import add_finder
 from trainwright.config.config_dict import ConfigDict, dicts, look_up, shared
@@ -60,7 +60,7 @@ class Config:
         path = None if filename is None else os.fspath(filename)
         reserved = [key for key in RESERVED_KEYS if key in tree]
         if reserved:
-            raise ConfigError(f"{reserved[0]!r} is an attribute of Config and cannot be a key: rename it", path)
+            raise ConfigKeyError(f"{reserved[0]!r} is an attribute of Config and cannot be a key: rename it", path)
         if cfg_text is None and path is not None:
             with open(path, encoding="utf-8") as file:
                 cfg_text = file.read()
@@ -124,7 +124,7 @@ class Config:
         current folder. `trusted=False` runs nothing, as in `fromfile`.
         """
         if file_format not in ALL_SUFFIXES:
-            raise ConfigError(f"file_format must be one of {', '.join(ALL_SUFFIXES)}, got {file_format!r}")
+            raise ConfigFormatError(f"file_format must be one of {', '.join(ALL_SUFFIXES)}, got {file_format!r}")
         result = read_string(cfg_str, file_format, ReadOptions(predefined_variables=False), trusted)
         cfg = cls._from_result(result, None, True)
         if not trusted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigKeyError, ConfigTypeError
 from trainwright.config.config_dict import DELETE_KEY, ConfigDict, shared, to_config
 
 
@@ -64,7 +64,7 @@ def _index(key: Any, base: list[Any], at: tuple[Any, ...]) -> int:
     if not str(key).isdigit():
         raise MergeConflict(f"{path!r} is a list of {len(base)} items: override one by its index, not by {key!r}", at)
     if int(key) >= len(base):
-        raise ConfigError(f"{path!r} has {len(base)} items, so there is no index {key} to override")
+        raise ConfigKeyError(f"{path!r} has {len(base)} items, so there is no index {key} to override")
     return int(key)
 
 

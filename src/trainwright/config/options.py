@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigError, RuleError
 from trainwright.base.logs import print_log
 
 _BRACKETS = {"[": "]", "(": ")"}
@@ -44,6 +45,8 @@ class DictAction(argparse.Action):
         try:
             collected.update(parse_options(given))
         except ConfigError as error:
+            if isinstance(error, RuleError) and defaults.package == "mmengine":
+                raise  # as there, in place of the usage
             raise argparse.ArgumentError(self, str(error)) from error
         setattr(namespace, self.dest, collected)
 
@@ -82,7 +85,7 @@ def _split(text: str, option: str) -> list[str]:
             items.append(text[start:i])
             start = i + 1
     if depth != 0:
-        raise ConfigError(f"option {option!r}: brackets do not match")
+        raise RuleError(f"option {option!r}: brackets do not match")
     if text[start:].strip():
         items.append(text[start:])
     return items
@@ -105,15 +108,15 @@ def auto_argparser(read: Callable[[str], Any], description: str | None = None) -
     cfg = read(first.parse_known_args()[0].config)
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("config", help="config file path")
-    _add_arguments(parser, cfg.to_dict(), "")
-    return parser, cfg
+    return add_args(parser, cfg.to_dict()), cfg
 
 
-def _add_arguments(parser: argparse.ArgumentParser, tree: dict[Any, Any], prefix: str) -> None:
-    for key, value in tree.items():
+def add_args(parser: argparse.ArgumentParser, cfg: dict[Any, Any], prefix: str = "") -> argparse.ArgumentParser:
+    """Gives `parser` an option for each value of `cfg` whose type says what it takes; names are dotted."""
+    for key, value in cfg.items():
         flag = f"--{prefix}{key}"
         if isinstance(value, dict):
-            _add_arguments(parser, value, f"{prefix}{key}.")
+            add_args(parser, value, f"{prefix}{key}.")
         elif isinstance(value, bool):
             parser.add_argument(flag, action="store_true")
         elif isinstance(value, (str, int, float)):
@@ -124,3 +127,4 @@ def _add_arguments(parser: argparse.ArgumentParser, tree: dict[Any, Any], prefix
             print_log(
                 f"{flag} is no option: its value is {value!r}, whose type says nothing about what to take", "current"
             )
+    return parser

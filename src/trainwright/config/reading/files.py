@@ -7,7 +7,14 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from trainwright.base.errors import ConfigError, ConfigNotFoundError, ConfigTypeError, add_note
+from trainwright.base.errors import (
+    ConfigError,
+    ConfigFormatError,
+    ConfigKeyError,
+    ConfigNotFoundError,
+    ConfigTypeError,
+    add_note,
+)
 from trainwright.base.text import did_you_mean
 from trainwright.config.config_dict import ConfigDict, fresh
 from trainwright.config.merge import MergeConflict, merge
@@ -94,7 +101,9 @@ def _read_path(place: Place, options: ReadOptions, chain: tuple[str, ...]) -> Re
         steps = " -> ".join([*chain[chain.index(path) :], path])
         raise ConfigError(f"{BASE_KEY} goes in a circle: {steps}", path)
     if os.path.splitext(path)[1] not in ALL_SUFFIXES:
-        raise ConfigError(f"a config file ends in {', '.join(ALL_SUFFIXES)}; got {os.path.basename(path)!r}", path)
+        raise ConfigFormatError(
+            f"a config file ends in {', '.join(ALL_SUFFIXES)}; got {os.path.basename(path)!r}", path
+        )
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
@@ -257,7 +266,7 @@ def _join(
     path = base.source.path
     duplicates = sorted(str(key) for key in base.tree if key in inherited.tree and key not in base.hidden)
     if duplicates:
-        raise ConfigError(
+        raise ConfigKeyError(
             f"two bases both define {', '.join(map(repr, duplicates))}: {origin[duplicates[0]]} and {path}. A "
             "key may come from one base only; let one of the bases inherit from the other.",
             result.source.path,

@@ -11,7 +11,7 @@ import re
 from types import CodeType
 from typing import NamedTuple
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigSyntaxError
 from trainwright.config.reading.document import BASE_KEY
 from trainwright.config.reading.syntax import base_assignment, is_read_base
 
@@ -136,4 +136,4 @@ def _body(text: str) -> list[ast.stmt]:
 def _syntax_error(error: Exception, filename: str) -> ConfigError:
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lineno = getattr(error, "lineno", None) or 1
-    return ConfigError(f"not valid Python: {message or type(error).__name__}", filename, lineno)
+    return ConfigSyntaxError(f"not valid Python: {message or type(error).__name__}", filename, lineno)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigKeyError
 
 _PREDEFINED = re.compile(r"\{\{\s*(fileDirname|fileBasename|fileBasenameNoExtension|fileExtname)\s*\}\}")
 # {{ $NAME:default }}, the $NAME:default also in quotes of its own. The default holds no blanks.
@@ -68,7 +68,7 @@ def _substitute_environment(result: Substituted, filename: str, environment: Map
             return environment[name]
         if not default:
             lineno = match.string.count("\n", 0, match.start()) + 1
-            raise ConfigError(
+            raise ConfigKeyError(
                 f"the environment variable {name!r} is not set and {match[0]!r} gives no default: set it, or write "
                 f"{{{{ ${name}:default }}}}",
                 filename,
