@@ -34,11 +34,15 @@ def build_loader(runner: Any, dataloader: Any) -> Any:
     """A loader from its config, with the run's randomness; whatever is no config is returned as it is."""
     if not isinstance(dataloader, dict):
         return dataloader
-    settings = dict(runner._randomness_cfg)
-    kwargs = {"diff_rank_seed": settings.get("diff_rank_seed", False)}
-    if not settings.get("keyed", defaults.keyed):
+    kwargs = {"diff_rank_seed": dict(runner._randomness_cfg).get("diff_rank_seed", False)}
+    if not is_keyed(runner):
         kwargs["keyed"] = False
     return runner.build_dataloader(dataloader, seed=runner.seed, **kwargs)
+
+
+def is_keyed(runner: Any) -> bool:
+    """Whether the data of a run is a function of its seed and the sample, and of nothing drawn before."""
+    return bool(dict(getattr(runner, "_randomness_cfg", {})).get("keyed", defaults.keyed))
 
 
 def length_or_none(loader: Any) -> int | None:

@@ -1,0 +1,93 @@
+"""Runs of clients' scripts, with MMEngine itself and with Trainwright through the face, and what they leave."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE / "configs"
+ENGINES = ("mmengine", "trainwright")
+OF_TIME = ("time", "data_time", "memory", "eta")
+
+needs_clients = [
+    pytest.mark.client,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("mmengine", "mmpretrain", "mmseg", "mmdet")),
+        reason="needs the clients: make clients",
+    ),
+]
+
+
+def root_of(package: str) -> Path:
+    """Where a client is installed."""
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+def tool(package: str, name: str) -> Path:
+    """A script of the client's own, as its wheel has it."""
+    return root_of(package) / ".mim" / "tools" / name
+
+
+def run(engine: str, script: Path, *arguments: object, folder: Path, status: int = 0) -> str:
+    """Run a script; gives what it has said. MMEngine 0.10.7 cannot read its own checkpoints by torch's default."""
+    face = ["-m", "trainwright.compat", "mmengine", "--"] if engine == "trainwright" else []
+    command = [sys.executable, "-W", "ignore", *face, str(script), *map(str, arguments)]
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TRAINWRIGHT_FACES")}
+    if engine == "mmengine":
+        kept["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**kept, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "NO_ALBUMENTATIONS_UPDATE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == status, f"{engine}: exit status {done.returncode}\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def scalars(work_dir: Path, n_run: int = -1) -> list[dict[str, float]]:
+    """The log lines of a run in a work directory, the newest unless said, without what the clock says.
+
+    Of a line of validation the metrics alone: at which iteration it was is ours to say, and MMEngine's step of it may be 0.
+    """
+    folders = sorted(path.parent for path in work_dir.glob("*/vis_data/scalars.json"))
+    lines = (folders[n_run] / "scalars.json").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    left_out = [OF_TIME if "lr" in record else (*OF_TIME, "iter", "step") for record in records]
+    return [{k: v for k, v in record.items() if k not in names} for record, names in zip(records, left_out, strict=True)]
+
+
+def same_scalars(found: list[dict[str, float]], expected: list[dict[str, float]]) -> int:
+    """Line by line the same names with the same numbers to 1e-6; gives how many numbers those are."""
+    assert [sorted(line) for line in found] == [sorted(line) for line in expected]
+    for one, other in zip(found, expected, strict=True):
+        for key, value in other.items():
+            assert one[key] == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True), (key, one, other)
+    return sum(len(line) for line in expected)
+
+
+def saved(path: Path) -> dict:
+    """A checkpoint, MMEngine's own too, which has objects in it: these tests have made it."""
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def same_tensors(found: dict, expected: dict) -> int:
+    """The same names with the same tensors to 1e-6; gives how many."""
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, at=name: f"{at}: {text}")
+    return len(expected)
