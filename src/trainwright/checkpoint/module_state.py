@@ -19,18 +19,20 @@ IsWrapper = Callable[[Any], bool]
 HEAD = "The model and loaded state dict do not match exactly\n"
 
 
-class _IncompatibleKeys(NamedTuple):
-    """Names that only one of the two has; hooks of a module may change the lists."""
-
+class _Keys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+class _IncompatibleKeys(_Keys):
+    """Names that only one of the two has; hooks of a module may change the lists."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         if not self.missing_keys and not self.unexpected_keys:
             return "<All keys matched successfully>"
         return f"{type(self).__name__}(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
-
-    __str__ = __repr__
 
 
 def load_state_dict(

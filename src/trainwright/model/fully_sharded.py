@@ -49,9 +49,9 @@ class MMFullyShardedDataParallel(FullyShardedDataParallel):
         if isinstance(cpu_offload, bool):
             cpu_offload = CPUOffload(offload_params=cpu_offload)
         if isinstance(mixed_precision, dict):
-            mixed_precision = MixedPrecision(
-                **{name: _dtype(value) if name.endswith("_dtype") else value for name, value in mixed_precision.items()}
-            )
+            settings: dict[str, Any] = dict(mixed_precision)
+            types = {name: _dtype(value) for name, value in settings.items() if name.endswith("_dtype")}
+            mixed_precision = MixedPrecision(**{**settings, **types})
         for name, of in (
             ("ignored_parameters", module.named_parameters),
             ("ignored_modules", module.named_modules),

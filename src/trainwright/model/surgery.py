@@ -87,7 +87,7 @@ def efficient_conv_bn_eval_forward(bn: _BatchNorm, conv: Any, x: Tensor) -> Tens
 
 def efficient_conv_bn_eval_control(bn: _BatchNorm, conv: Any, x: Tensor) -> Tensor:
     """``bn(conv(x))``, in eval mode with one convolution."""
-    return bn(conv(x)) if bn.training else efficient_conv_bn_eval_forward(bn, conv, x)  # type: ignore[no-any-return]
+    return bn(conv(x)) if bn.training else efficient_conv_bn_eval_forward(bn, conv, x)
 
 
 def turn_on_efficient_conv_bn_eval(model: nn.Module, modules: str | Sequence[str]) -> None:

@@ -44,21 +44,3 @@ class PublishedMixin(RunnerParts):
     _test_dataloader = _part_of("test", "dataloader")
     _val_evaluator = _part_of("val", "evaluator")
     _test_evaluator = _part_of("test", "evaluator")
-
-    @property
-    def optim_wrapper(self) -> Any:
-        """The optimizer wrapper; its config while it is not built."""
-        return self._specs["optim_wrapper"] if self._optim_wrapper is None else self._optim_wrapper
-
-    @optim_wrapper.setter
-    def optim_wrapper(self, value: Any) -> None:
-        self._optim_wrapper = value
-
-    @property
-    def param_schedulers(self) -> Any:
-        """The schedulers, a list or a dict of lists; what they are built from while they are not built."""
-        return self._specs["param_scheduler"] if self._param_schedulers is None else self._param_schedulers
-
-    @param_schedulers.setter
-    def param_schedulers(self, value: Any) -> None:
-        self._param_schedulers = value

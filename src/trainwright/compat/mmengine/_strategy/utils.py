@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch._subclasses.fake_tensor import _is_tensor_constructor
+from torch._subclasses.fake_tensor import _is_tensor_constructor  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["MetaTensorContext"]

@@ -10,4 +10,4 @@ def check_kineto() -> bool:
     """Whether torch was built with the profiler."""
     import torch
 
-    return bool(torch.autograd.kineto_available())
+    return bool(torch.autograd.kineto_available())  # type: ignore[attr-defined]
