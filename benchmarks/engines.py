@@ -37,6 +37,7 @@ PACKAGES = {
     "fabric": "lightning",
     "accelerate": "accelerate",
     "trainwright-mmcv1": "trainwright",
+    "trainwright-mmengine": "trainwright",
     "mmcv": "mmcv",
     "mmengine": "mmengine",
     "hf-trainer": "transformers",
@@ -195,6 +196,14 @@ def trainwright_accumulating(iterations: int, folder: str) -> Batches:
     return config_first("trainwright", iterations, folder, accumulative_counts=4, clip_grad={"max_norm": 1.0})
 
 
+def trainwright_mmengine(iterations: int, folder: str) -> Batches:
+    """This engine under the names of MMEngine."""
+    import trainwright.compat.mmengine as face
+
+    face.install()
+    return config_first("mmengine", iterations, folder)
+
+
 def mmengine(iterations: int, folder: str) -> Batches:
     """MMEngine's Runner."""
     return config_first("mmengine", iterations, folder)
@@ -331,6 +340,7 @@ ENGINES: dict[str, Callable[[int, str], Batches]] = {
     "fabric": fabric,
     "accelerate": accelerate,
     "trainwright-mmcv1": trainwright_mmcv1,
+    "trainwright-mmengine": trainwright_mmengine,
     "mmcv": mmcv,
     "mmengine": mmengine,
     "hf-trainer": hf_trainer,
