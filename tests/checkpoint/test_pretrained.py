@@ -41,7 +41,7 @@ def test_weights_come_last(file, capsys, wrap):
     assert not differences(dict(part.state_dict()), weights)
     said = capsys.readouterr().err
     assert "Part gets the pretrained weights in" in said
-    assert "linear.weight (2, 2): PretrainedInit: loaded from" in said
+    assert "linear.weight (2, 2): PretrainedInit: load from" in said
 
 
 @pytest.mark.parametrize("prefix", ["backbone", "backbone."])

@@ -299,8 +299,8 @@ def test_saved_whole(tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "settings", "error", "message"),
     [
-        (ExponentialMovingAverage, {"momentum": 0.0}, ConfigError, "momentum must lie between 0 and 1.*got 0.0.*decay"),
-        (ExponentialMovingAverage, {"momentum": 1.0}, ConfigError, "momentum must lie between 0 and 1"),
+        (ExponentialMovingAverage, {"momentum": 0.0}, ConfigError, "momentum must be in range.*got 0.0.*decay"),
+        (ExponentialMovingAverage, {"momentum": 1.0}, ConfigError, "momentum must be in range"),
         (MomentumAnnealingEMA, {"gamma": 0}, ConfigError, "MomentumAnnealingEMA: gamma must be greater than 0, got 0"),
         (StochasticWeightAverage, {"interval": 0}, ConfigError, "interval must be a whole number of updates from 1"),
         (StochasticWeightAverage, {"interval": 1.5}, ConfigError, "got 1.5"),

@@ -118,7 +118,7 @@ def test_data_preprocessor_may_be_a_config_a_module_or_none():
     assert built._non_blocking
     identity = nn.Identity()
     assert Toy(data_preprocessor=identity).data_preprocessor is identity
-    with pytest.raises(ConfigTypeError, match="Toy: data_preprocessor must be a dict, an nn.Module or None, got int"):
+    with pytest.raises(ConfigTypeError, match="Toy: data_preprocessor should be a dict, an nn.Module or None, got int"):
         Toy(data_preprocessor=3)
 
 

@@ -69,16 +69,16 @@ def test_mean_and_std_move_and_are_not_saved():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bgr_to_rgb": True, "rgb_to_bgr": True}, "both bgr_to_rgb and rgb_to_bgr.*set one of them"),
-        ({"mean": MEAN}, "has mean and no std: give both to normalise"),
+        ({"bgr_to_rgb": True, "rgb_to_bgr": True}, "cannot be set both.*bgr_to_rgb=True and rgb_to_bgr=True"),
+        ({"mean": MEAN}, "should be given both, to normalise, or none: ImgDataPreprocessor has mean and no std"),
         ({"std": STD}, "has std and no mean"),
         (
             {"mean": [1, 2], "std": STD},
-            r"mean must be a list of one value, for all channels, or of three, got \[1, 2\]",
+            r"`mean` should have 1 value in ImgDataPreprocessor, for all channels, or 3 in a list, got \[1, 2\]",
         ),
-        ({"mean": MEAN, "std": []}, "std must be a list of one value"),
+        ({"mean": MEAN, "std": []}, "`std` should have 1 value"),
         ({"mean": MEAN, "std": [1, 0, 1]}, "std is divided by and must not be 0"),
-        ({"mean": "abc", "std": STD}, "mean must be a list"),
+        ({"mean": "abc", "std": STD}, "`mean` should have 1 value"),
         ({"pad_size_divisor": 0}, "pad_size_divisor must be at least 1, got 0"),
     ],
 )
@@ -90,16 +90,21 @@ def test_wrong_settings(settings, message):
 @pytest.mark.parametrize(
     ("settings", "data", "error", "message"),
     [
-        ({}, [1], ConfigTypeError, "takes a dict with a tensor, or a list of tensors, under 'inputs', got list"),
-        ({}, {"images": 1}, ConfigTypeError, r"got dict: \['images'\]. The collate_fn"),
+        (
+            {},
+            [1],
+            ConfigTypeError,
+            "a dict with a tensor, or a list of tensors, under 'inputs', for ImgDataPreprocessor, got list",
+        ),
+        ({}, {"images": 1}, ConfigTypeError, r"got dict: \['images'\]. The loader's collate_fn"),
         ({}, {"inputs": []}, ConfigTypeError, "whose inputs are list"),
         ({}, {"inputs": [1]}, ConfigTypeError, "whose inputs are list"),
-        ({}, {"inputs": torch.zeros(2, 3, 4)}, DataError, r"must be \(N, C, H, W\), got \(2, 3, 4\)"),
+        ({}, {"inputs": torch.zeros(2, 3, 4)}, DataError, r"should be a NCHW tensor or a list, got \(2, 3, 4\)"),
         (
             {"mean": MEAN, "std": STD},
             {"inputs": [torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)]},
             DataError,
-            r"mean has three values, but image 1 of the batch has the shape \(1, 2, 2\)",
+            r"the mean has 3 values, images must have 3 channels, but image 1 of the batch has the shape \(1, 2, 2\)",
         ),
         ({"mean": MEAN, "std": STD}, {"inputs": torch.zeros(1, 1, 2, 2)}, DataError, "inputs have the shape"),
         (

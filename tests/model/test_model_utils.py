@@ -30,8 +30,8 @@ def test_stacking_lets_gradients_through():
 @pytest.mark.parametrize(
     ("tensors", "divisor", "error", "message"),
     [
-        ((torch.ones(1),), 1, ConfigTypeError, "takes a list of tensors, got tuple"),
-        ([], 1, DataError, "an empty list of tensors"),
+        ((torch.ones(1),), 1, ConfigTypeError, "to be list, of tensors, in stack_batch; got tuple"),
+        ([], 1, DataError, "could not be an empty list"),
         ([torch.ones(1, 2), torch.ones(1)], 1, DataError, r"sample 0 has shape \(1, 2\), sample 1 has \(1,\)"),
         ([torch.ones(1, 2)], 0, ConfigError, "pad_size_divisor must be at least 1.*got 0"),
     ],
@@ -44,7 +44,7 @@ def test_what_cannot_be_stacked(tensors, divisor, error, message):
 def test_merge_dict():
     assert merge_dict({"a": 1}, {"b": 2}, {"a": 3}) == {"a": 3, "b": 2}
     assert merge_dict() == {}
-    with pytest.raises(ConfigTypeError, match="merge_dict takes dicts, got list"):
+    with pytest.raises(ConfigTypeError, match="merge_dict should be a dict, got list"):
         merge_dict({}, [1])
 
 
@@ -66,9 +66,9 @@ def test_parameters_out_of_reach(capsys):
         loss = loss + 1
     detect_anomalous_params(loss, model)
     said = capsys.readouterr().err
-    assert "unused.weight of shape (3, 2) gets no gradient: the loss does not depend on it" in said
+    assert "unused.weight with shape torch.Size([3, 2]) is not in the computational graph of the loss" in said
     assert "unused.bias" in said
-    assert "used.weight of shape (1, 2)" not in said
+    assert "used.weight with shape torch.Size([1, 2])" not in said
     assert "frozen" not in said
 
 

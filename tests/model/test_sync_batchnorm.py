@@ -72,5 +72,5 @@ def test_the_norm_of_mmcv(monkeypatch):
     norm = convert_sync_batchnorm(nn.BatchNorm1d(1), "mmcv")
     assert type(norm) is SyncBatchNorm
     assert type(revert_sync_batchnorm(norm)).__name__ == "_BatchNormXd"
-    with pytest.raises(ConfigError, match="must be 'torch' or 'mmcv', got 'mmc'. Did you mean 'mmcv'"):
+    with pytest.raises(ConfigError, match="sync_bn should be 'torch' or 'mmcv', got 'mmc'. Did you mean 'mmcv'"):
         convert_sync_batchnorm(nn.BatchNorm1d(1), "mmc")

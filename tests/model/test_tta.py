@@ -68,7 +68,7 @@ def test_checkpoints_of_the_module_fit(tmp_path):
         ({"inputs": VIEWS, "data_samples": [[1, 2]]}, DataError, "'inputs' has 2, 'data_samples' has 1.*TestTimeAug"),
         ({}, DataError, "it is empty"),
         ([VIEWS, []], DataError, "item 0 has 2, item 1 has 0"),
-        (3, ConfigTypeError, "must be a dict, a list or a tuple, got int"),
+        (3, ConfigTypeError, "should be a dict, a list or a tuple of views, got int"),
     ],
 )
 def test_unusable_batches(data, error, message):
@@ -79,7 +79,7 @@ def test_unusable_batches(data, error, message):
 def test_unusable_modules():
     with pytest.raises(DataError, match=r"Doubling.test_step gave \[2, 1\] predictions for the 2 views"):
         MeanTTA(Doubling(n_dropped=1)).test_step([VIEWS])
-    with pytest.raises(ConfigTypeError, match="module must be a dict or an nn.Module, got 3"):
+    with pytest.raises(ConfigTypeError, match="The type of module in MeanTTA must be a dict or an nn.Module, got 3"):
         MeanTTA(3)
-    with pytest.raises(ConfigTypeError, match=r"Linear has no test_step\(\). Derive it from BaseModel"):
+    with pytest.raises(ConfigTypeError, match="Linear in MeanTTA must implement `test_step`. Derive it from"):
         MeanTTA(torch.nn.Linear(1, 1))

@@ -146,7 +146,7 @@ def test_the_record(tmp_path):
     with logger.as_current():
         net.init_weights()
     text = (tmp_path / "log").read_text()
-    assert "how the parameters of Net were initialised" in text
+    assert "how the parameters were initialised" in text
     for line in (
         "own.weight (1,): init_weights of OwnWay",
         "head.feat.weight (2, 2): ConstantInit: bias=0, val=1",
@@ -161,7 +161,7 @@ def test_the_record(tmp_path):
 def test_the_record_without_a_file_and_without_a_change(capsys):
     torch.manual_seed(0)
     Head().init_weights()
-    assert "feat.weight (2, 2): as it was before init_weights of Head" in capsys.readouterr().err
+    assert "feat.weight (2, 2): the same as before init_weights of Head" in capsys.readouterr().err
 
 
 def test_the_record_knows_every_kind_of_parameter(capsys):
@@ -178,9 +178,9 @@ def test_the_record_knows_every_kind_of_parameter(capsys):
     kinds.own.init_weights = lambda: nn.init.constant_(kinds.twofold, 1j)
     kinds.init_weights()
     said = capsys.readouterr().err
-    assert "whole (2,): as it was" in said
-    assert "later.weight (shape not known yet): as it was" in said
-    assert "twofold (2,): as it was" in said  # the parent's, which nobody but its child has changed
+    assert "whole (2,): the same as before" in said
+    assert "later.weight (shape not known yet): the same as before" in said
+    assert "twofold (2,): the same as before" in said  # the parent's, which nobody but its child has changed
 
 
 def test_an_error_leaves_no_record_behind():
@@ -234,7 +234,7 @@ def test_an_initialiser_of_ones_own():
         (3, ConfigTypeError, "init_cfg must be a dict or a list of dicts, got 3"),
         ([3], ConfigTypeError, "an item of the list is 3"),
         ({"type": "Kaimin", "layer": "Linear"}, RegistryError, "Kaimin(.|\n)*Kaiming"),
-        ({"layer": "Linear"}, RegistryError, "'type'"),
+        ({"layer": "Linear"}, RegistryError, '"type"'),
         ({"type": "Constant", "layer": "Linear"}, ConfigTypeError, "missing argument 'val'"),
         ({"type": "Normal", "stdd": 1, "layer": "Linear"}, ConfigTypeError, "unknown argument 'stdd'.*'std'"),
         (

@@ -73,6 +73,13 @@ class MissingPartError(ConfigError, RuntimeError):
     """A runner is asked for what it was made without, or a part names two ways in which it is to be made."""
 
 
+class MissingMetricError(ConfigError, RuntimeError, KeyError):
+    """A metric that a hook watches, and a validation does not give."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of the message
+
+
 class CustomImportError(ConfigError, ImportError):
     """A module named in `custom_imports` that cannot be imported."""
 
@@ -111,6 +118,10 @@ class SaveError(CheckpointError):
 
 class DataError(TrainwrightError, RuntimeError):
     """A dataset, sampler or collate function that failed; names the sample."""
+
+
+class DataRuleError(DataError, AssertionError):
+    """Data that the older engines refuse by an assertion."""
 
 
 class NonFiniteLossError(TrainwrightError, FloatingPointError):

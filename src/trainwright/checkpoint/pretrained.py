@@ -54,4 +54,4 @@ class PretrainedInit:
         return part
 
     def _get_init_info(self) -> str:
-        return f"{type(self).__name__}: loaded from {self.checkpoint}"
+        return f"{type(self).__name__}: load from {self.checkpoint}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 from trainwright.base.logs import print_log
 from trainwright.model.pairing import Pairing
 from trainwright.model.twin import twin_of
@@ -159,9 +159,9 @@ class ExponentialMovingAverage(BaseAveragedModel):
     ) -> None:
         super().__init__(model, interval, device, update_buffers)
         if not 0.0 < momentum < 1.0:
-            raise ConfigError(
-                f"{type(self).__name__}: momentum must lie between 0 and 1, both left out, got {momentum!r}. It is the "
-                "weight of the new value: what others call decay=0.999 is momentum=0.001."
+            raise RuleError(
+                f"{type(self).__name__}: momentum must be in range (0.0, 1.0), both left out, got {momentum!r}. It is "
+                "the weight of the new value: what others call decay=0.999 is momentum=0.001."
             )
         if momentum > 0.5:
             print_log(
@@ -196,7 +196,7 @@ class MomentumAnnealingEMA(ExponentialMovingAverage):
     ) -> None:
         super().__init__(model, momentum, interval, device, update_buffers)
         if gamma <= 0:
-            raise ConfigError(f"{type(self).__name__}: gamma must be greater than 0, got {gamma!r}.")
+            raise RuleError(f"{type(self).__name__}: gamma must be greater than 0, got {gamma!r}.")
         self.gamma = gamma
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:

@@ -29,7 +29,7 @@ class BaseModel(BaseModule):
             data_preprocessor = MODELS.build(data_preprocessor)
         if not isinstance(data_preprocessor, nn.Module):
             raise ConfigTypeError(
-                f"{type(self).__name__}: data_preprocessor must be a dict, an nn.Module or None, got "
+                f"{type(self).__name__}: data_preprocessor should be a dict, an nn.Module or None, got "
                 f"{type(data_preprocessor).__name__}: {data_preprocessor!r}"
             )
         self.data_preprocessor = data_preprocessor

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.errors import ConfigTypeError, DataError, DataRuleError, RuleError
 from trainwright.model.utils import stack_batch
 from trainwright.registry import MODELS
 
@@ -29,7 +29,7 @@ class BaseDataPreprocessor(nn.Module):
 
     def __init__(self, non_blocking: bool | None = False) -> None:
         super().__init__()
-        self._non_blocking = bool(non_blocking)
+        self._non_blocking = non_blocking
         self._device = torch.device("cpu")
         self._is_cpu = True
 
@@ -50,7 +50,7 @@ class BaseDataPreprocessor(nn.Module):
             if data.is_cpu if self._is_cpu else data.device == self._device:
                 return data
             copy = None if self.copies_ahead is None else self.copies_ahead.take(data)
-            return data.to(self._device, non_blocking=self._non_blocking) if copy is None else copy
+            return data.to(self._device, non_blocking=bool(self._non_blocking)) if copy is None else copy
         if kind is dict or kind is tuple or kind is list:
             if self._is_cpu:
                 for value in data.values() if kind is dict else data:
@@ -73,7 +73,7 @@ class BaseDataPreprocessor(nn.Module):
             kind: Any = type(data)
             return kind(*cast) if hasattr(data, "_fields") else kind(cast)
         if hasattr(data, "to"):
-            return data.to(self._device, non_blocking=self._non_blocking)
+            return data.to(self._device, non_blocking=bool(self._non_blocking))
         return data
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> BaseDataPreprocessor:
@@ -108,18 +108,18 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking)
         if bgr_to_rgb and rgb_to_bgr:
-            raise ConfigError(
-                "ImgDataPreprocessor has both bgr_to_rgb and rgb_to_bgr: each of them turns the channels around, so "
-                "set one of them, or none."
+            raise RuleError(
+                "`bgr2rgb` and `rgb2bgr` cannot be set both: ImgDataPreprocessor has bgr_to_rgb=True and "
+                "rgb_to_bgr=True, and each of them turns the channels around."
             )
         if (mean is None) != (std is None):
             given, lacking = ("mean", "std") if std is None else ("std", "mean")
-            raise ConfigError(
-                f"ImgDataPreprocessor has {given} and no {lacking}: give both to normalise, or none. mean=[0.0] "
-                "and std=[1.0] change nothing."
+            raise RuleError(
+                f"mean and std should be given both, to normalise, or none: ImgDataPreprocessor has {given} and no "
+                f"{lacking}. mean=[0.0] and std=[1.0] change nothing."
             )
         if pad_size_divisor < 1:
-            raise ConfigError(f"ImgDataPreprocessor: pad_size_divisor must be at least 1, got {pad_size_divisor!r}.")
+            raise RuleError(f"ImgDataPreprocessor: pad_size_divisor must be at least 1, got {pad_size_divisor!r}.")
         self._enable_normalize = mean is not None
         if mean is not None and std is not None:
             self.register_buffer("mean", _channels("mean", mean), persistent=False)
@@ -141,16 +141,16 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
             found = f"{type(data).__name__}: {sorted(data)}" if isinstance(data, dict) else type(data).__name__
             held = f", whose inputs are {type(inputs).__name__}" if inputs is not None else ""
             raise ConfigTypeError(
-                f"{type(self).__name__} takes a dict with a tensor, or a list of tensors, under 'inputs', got "
-                f"{found}{held}. The collate_fn of the loader and the last transform make it."
+                f"Output of `cast_data` should be a dict with a tensor, or a list of tensors, under 'inputs', for "
+                f"{type(self).__name__}, got {found}{held}. The loader's collate_fn and the last transform make it."
             )
         data.setdefault("data_samples", None)
         return data
 
     def _one_tensor(self, images: Tensor) -> Tensor:
         if images.dim() != 4:
-            raise DataError(
-                f"{type(self).__name__}: inputs of one tensor must be (N, C, H, W), got {tuple(images.shape)}. For one "
+            raise DataRuleError(
+                f"{type(self).__name__}: inputs should be a NCHW tensor or a list, got {tuple(images.shape)}. For one "
                 "image a sample, of any size, collate with pseudo_collate."
             )
         images = self._normalized(images, None)
@@ -169,18 +169,18 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         if not self._enable_normalize:
             return image
         if len(self.mean) == 3 and (image.dim() != channel + 3 or image.shape[channel] != 3):
-            raise DataError(_not_three("mean has three values", image, n))
+            raise DataRuleError(_not_three("If the mean has 3 values, images must have 3 channels", image, n))
         return (image - self.mean).div_(self.std)
 
 
 def _channels(name: str, values: Any) -> Tensor:
     """(1, 1, 1) or (3, 1, 1), float."""
     if isinstance(values, str) or not hasattr(values, "__len__") or len(values) not in (1, 3):
-        raise ConfigError(
-            f"ImgDataPreprocessor: {name} must be a list of one value, for all channels, or of three, got {values!r}."
+        raise RuleError(
+            f"`{name}` should have 1 value in ImgDataPreprocessor, for all channels, or 3 in a list, got {values!r}."
         )
     if name == "std" and 0 in values:
-        raise ConfigError(f"ImgDataPreprocessor: std is divided by and must not be 0, got {values!r}.")
+        raise RuleError(f"ImgDataPreprocessor: std is divided by and must not be 0, got {values!r}.")
     return torch.tensor(values).view(-1, 1, 1)
 
 

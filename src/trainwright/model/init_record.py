@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import RuleError
 from trainwright.base.logs import MMLogger
 
 RECORD = "_params_init_info"
@@ -32,7 +32,7 @@ def recording(module: nn.Module) -> Iterator[bool]:
     parameters = list(module.parameters())
     for parameter, mean in zip(parameters, _means(parameters), strict=True):
         record[parameter] = {
-            "init_info": f"as it was before init_weights of {type(module).__name__}",
+            "init_info": f"the same as before init_weights of {type(module).__name__}",
             "tmp_mean_value": mean,
         }
     modules = list(module.modules())
@@ -48,18 +48,18 @@ def recording(module: nn.Module) -> Iterator[bool]:
 def update_init_info(module: nn.Module, init_info: str) -> None:
     """Note `init_info` for each parameter of `module` that has changed since the last note.
 
-    ConfigError for a parameter that was not there when ``init_weights`` began.
+    RuleError for a parameter that was not there when ``init_weights`` began.
     """
     record: Record | None = vars(module).get(RECORD)
     if record is None:
-        raise ConfigError(
+        raise RuleError(
             f"update_init_info: {type(module).__name__} has no {RECORD}; it is there while init_weights of a "
             "BaseModule around it runs."
         )
     named = list(module.named_parameters())
     for name, parameter in named:
         if parameter not in record:
-            raise ConfigError(
+            raise RuleError(
                 f"init_weights of {type(module).__name__} added or replaced the parameter {name!r}. Optimizers and "
                 "averages may know the old one: make parameters in __init__, and let init_weights fill them in place."
             )
@@ -79,7 +79,7 @@ def write_record(module: nn.Module) -> None:
     ]
     if not lines:
         return
-    text = "\n  ".join([f"how the parameters of {type(module).__name__} were initialised:", *lines])
+    text = "\n  ".join(["how the parameters were initialised:", *lines])
     logger = MMLogger.get_current_instance()
     files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
     if not files:

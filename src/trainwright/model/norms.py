@@ -40,7 +40,7 @@ def convert_sync_batchnorm(module: nn.Module, implementation: str = "torch") -> 
     """`module` with a SyncBatchNorm, torch's or mmcv's, in place of every batch norm, with the same tensors."""
     if implementation not in _IMPLEMENTATIONS:
         raise ConfigError(
-            f"implementation of sync_bn must be 'torch' or 'mmcv', got {implementation!r}."
+            f"sync_bn should be 'torch' or 'mmcv', got {implementation!r}."
             f"{did_you_mean(implementation, _IMPLEMENTATIONS)}"
         )
     kind = nn.SyncBatchNorm if implementation == "torch" else _mmcv_norm()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trainwright.base.errors import ConfigTypeError, DataError
+from trainwright.base.errors import ConfigTypeError, DataError, RuleTypeError
 from trainwright.model.base_model import BaseModel
 from trainwright.registry import MODELS
 
@@ -38,10 +38,13 @@ class BaseTTAModel(BaseModel):
                 cfg["data_preprocessor"] = data_preprocessor
             module = MODELS.build(cfg)
         if not isinstance(module, nn.Module):
-            raise ConfigTypeError(f"{type(self).__name__}: module must be a dict or an nn.Module, got {module!r}.")
-        if not hasattr(module, "test_step"):
             raise ConfigTypeError(
-                f"{type(self).__name__}: {type(module).__name__} has no test_step(). Derive it from BaseModel."
+                f"The type of module in {type(self).__name__} must be a dict or an nn.Module, got {module!r}."
+            )
+        if not hasattr(module, "test_step"):
+            raise RuleTypeError(
+                f"{type(module).__name__} in {type(self).__name__} must implement `test_step`. "
+                "Derive it from BaseModel."
             )
         self.module: Any = module
 
@@ -68,7 +71,7 @@ class BaseTTAModel(BaseModel):
             n_views = self._n_views({f"item {n}": value for n, value in enumerate(data)})
             return [[value[n] for value in data] for n in range(n_views)]
         raise ConfigTypeError(
-            f"{type(self).__name__}: a batch of views must be a dict, a list or a tuple, got {type(data).__name__}."
+            f"data given by dataLoader should be a dict, a list or a tuple of views, got {type(data).__name__}."
         )
 
     def _n_views(self, parts: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.errors import DataRuleError, RuleError, RuleTypeError
 from trainwright.base.logs import print_log
 from trainwright.registry import MODEL_WRAPPERS, Registry
 
@@ -32,12 +32,14 @@ def stack_batch(tensor_list: list[Tensor], pad_size_divisor: int = 1, pad_value:
     """One tensor (N, C, ...) of N tensors (C, ...): each is padded at its far ends to the largest size of the batch,
     rounded up to a multiple of `pad_size_divisor`. The first dimension is never padded.
 
-    DataError for tensors that cannot be stacked, with their places and shapes.
+    DataRuleError for tensors that cannot be stacked, with their places and shapes.
     """
     if not isinstance(tensor_list, list):
-        raise ConfigTypeError(f"stack_batch takes a list of tensors, got {type(tensor_list).__name__}.")
+        raise RuleTypeError(
+            f"Expected input type to be list, of tensors, in stack_batch; got {type(tensor_list).__name__}."
+        )
     if pad_size_divisor < 1:
-        raise ConfigError(f"pad_size_divisor must be at least 1, which pads nothing more, got {pad_size_divisor}.")
+        raise RuleError(f"pad_size_divisor must be at least 1, which pads nothing more, got {pad_size_divisor}.")
     _check_stackable(tensor_list)
     sizes = [tensor.shape[1:] for tensor in tensor_list]
     target = [math.ceil(max(size) / pad_size_divisor) * pad_size_divisor for size in zip(*sizes, strict=True)]
@@ -54,12 +56,13 @@ def stack_batch(tensor_list: list[Tensor], pad_size_divisor: int = 1, pad_value:
 
 def _check_stackable(tensors: Sequence[Tensor]) -> None:
     if not tensors:
-        raise DataError("an empty list of tensors cannot be stacked to a batch.")
+        raise DataRuleError("`tensor_list` could not be an empty list: there is nothing to stack to a batch.")
     for n, tensor in enumerate(tensors):
         if tensor.dim() != tensors[0].dim() or tensor.shape[:1] != tensors[0].shape[:1]:
-            raise DataError(
-                f"tensors of a batch must agree in their number of dimensions and in the first one, which is never "
-                f"padded: sample 0 has shape {tuple(tensors[0].shape)}, sample {n} has {tuple(tensor.shape)}."
+            raise DataRuleError(
+                "in a batch the dimensions of all tensors must be the same in number, and the first one, which is "
+                f"never padded, in size: sample 0 has shape {tuple(tensors[0].shape)}, sample {n} has "
+                f"{tuple(tensor.shape)}."
             )
 
 
@@ -76,7 +79,7 @@ def detect_anomalous_params(loss: Tensor, model: nn.Module) -> None:
         waiting.extend(parent for parent, _ in node.next_functions)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter not in reached:
-            message = f"{name} of shape {tuple(parameter.shape)} gets no gradient: the loss does not depend on it"
+            message = f"{name} with shape {parameter.shape} is not in the computational graph of the loss: no gradient"
             print_log(message, "current", _ERROR)
 
 
@@ -86,6 +89,6 @@ def merge_dict(*args: dict[Any, Any]) -> dict[Any, Any]:
     merged: dict[Any, Any] = {}
     for item in args:
         if not isinstance(item, dict):
-            raise ConfigTypeError(f"merge_dict takes dicts, got {type(item).__name__}: {item!r}")
+            raise RuleTypeError(f"each argument of merge_dict should be a dict, got {type(item).__name__}: {item!r}")
         merged.update(item)
     return merged

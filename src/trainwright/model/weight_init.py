@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, add_note
+from trainwright.base.errors import ConfigError, ConfigTypeError, MissingPartError, RuleError, add_note
 from trainwright.base.logs import print_log
 from trainwright.base.text import any_of, did_you_mean, near_names
 from trainwright.model.init_record import RECORD, update_init_info
@@ -33,7 +33,7 @@ def _fill(module: nn.Module, weight: Callable[[Tensor], Any], bias: float) -> No
 
 def _checked(distribution: str) -> str:
     if distribution not in _DISTRIBUTIONS:
-        raise ConfigError(
+        raise RuleError(
             f"distribution must be 'normal' or 'uniform', got {distribution!r}."
             f"{did_you_mean(distribution, _DISTRIBUTIONS)}"
         )
@@ -342,7 +342,7 @@ def _initialize_override(module: nn.Module, override: Any, cfg: dict[str, Any]) 
             found = (
                 "has no such attribute" if part is None else f"has a {type(part).__name__} there, which is no module"
             )
-            raise ConfigError(
+            raise MissingPartError(
                 f"override in the init_cfg of {owner} is for {name!r}, but {owner} {found}.{did_you_mean(name, names)}"
             )
         _initialize(part, own or cfg, wholemodule=True)
