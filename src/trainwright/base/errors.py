@@ -108,6 +108,13 @@ class HookError(TrainwrightError, ValueError):
     """A hook that cannot be registered, or a hook point that does not exist."""
 
 
+class PriorityNameError(HookError, KeyError):
+    """A name that no priority has."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr of the message
+
+
 class CheckpointError(TrainwrightError, RuntimeError):
     """A checkpoint that is missing, incomplete or foreign, or that cannot be written."""
 

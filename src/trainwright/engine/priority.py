@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from trainwright.base.errors import HookError
+from trainwright.base.errors import HookError, PriorityNameError
 from trainwright.base.text import did_you_mean
 
 
@@ -28,7 +28,7 @@ def get_priority(priority: int | str | Priority) -> int:
         name = priority.upper()
         if name not in Priority.__members__:
             names = list(Priority.__members__)
-            raise HookError(
+            raise PriorityNameError(
                 f"priority {priority!r} is unknown: use a number from 0 to 100 or one of {', '.join(names)}."
                 f"{did_you_mean(name, names)}"
             )
