@@ -57,7 +57,8 @@ def test_another_storage(tmp_path):
             "file_client_args says where out_dir lies, and there is no out_dir",
         ),
         ({"out_dir": "x", "backend_args": {}, "file_client_args": {}}, "keep backend_args"),
-        ({"out_dir": "x", "backend_args": {"backend": "petrel"}}, "knows no backend .*petrel.*a URL such as s3://"),
+        ({"out_dir": "x", "backend_args": {"backend": "petrol"}}, "knows no backend .*petrol.*a URL, such as s3://"),
+        ({"ignore_last": 1}, "ignore_last must be True or False, but got 1"),
     ],
 )
 def test_wrong_settings(settings, text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from trainwright.engine.by_hand import is_by_hand
 from trainwright.engine.events import Event
 from trainwright.engine.priority import Priority
 
@@ -222,7 +223,10 @@ class Hook:
 
 
 def _defines(hook: object, name: str) -> bool:
-    return name in vars(hook) or getattr(type(hook), name, None) is not getattr(Hook, name)
+    if name in vars(hook):
+        return True
+    method = getattr(type(hook), name, None)
+    return method is not getattr(Hook, name) and not is_by_hand(method)
 
 
 def is_periodic(hook: object) -> bool:

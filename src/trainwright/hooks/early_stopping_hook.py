@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from math import inf, isfinite
 from typing import Any, ClassVar
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, MissingMetricError, RuleError
 from trainwright.base.text import did_you_mean
 from trainwright.engine import Hook
+from trainwright.engine.by_hand import by_hand, evaluates_alone, is_run
 from trainwright.engine.hook import DATA_BATCH as DATA_BATCH
 from trainwright.hooks.metric_rules import GREATER_KEYS, LESS_KEYS, BestRules
 from trainwright.registry import HOOKS
@@ -62,14 +64,19 @@ class EarlyStoppingHook(Hook):
         self.best_score = -inf if self.rule == "greater" else inf
         self._has_warned = False
 
-    def before_train(self, runner: Any) -> None:
-        """Check that the loop can be stopped; stop it if this is the resume of a training that was stopped."""
+    @by_hand
+    def before_run(self, runner: Any) -> None:
+        """Check that the loop can be stopped."""
         loop = runner.train_loop
         if not hasattr(loop, "stop_training"):
-            raise ConfigError(
+            raise RuleError(
                 f"EarlyStoppingHook cannot stop {type(loop).__name__}: it has no attribute stop_training. Let the loop "
                 "set it to False and end when it is True, or derive it from EpochBasedTrainLoop or IterBasedTrainLoop."
             )
+
+    def before_train(self, runner: Any) -> None:
+        """Check that the loop can be stopped; stop it if this is the resume of a training that was stopped."""
+        self.before_run(runner)
         limit = self.stopping_threshold
         has_passed = limit is not None and self._is_better(self.best_score, limit)
         if has_passed or self.wait_count >= max(self.patience, 1):
@@ -78,11 +85,11 @@ class EarlyStoppingHook(Hook):
                 "validations. To train on raise patience=%d, or change stopping_threshold=%s.",
                 *(self.monitor, self.best_score, self.wait_count, self.patience, limit),
             )
-            loop.stop_training = True
+            runner.train_loop.stop_training = True
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Judge the metric; a validation outside training changes nothing."""
-        if not runner.is_training:
+        if evaluates_alone(runner):
             return
         found = metrics or {}
         if self.monitor not in found:
@@ -99,7 +106,10 @@ class EarlyStoppingHook(Hook):
             f"{did_you_mean(self.monitor, names)}"
         )
         if self.strict:
-            raise ConfigError(text)
+            raise MissingMetricError(text)
+        if not is_run(runner):
+            warnings.warn(f"Skip early stopping process since the evaluation results do not do: {text}", stacklevel=3)
+            return
         if not self._has_warned:
             runner.logger.warning("%s Training goes on to its planned end; strict=True makes this an error.", text)
             self._has_warned = True

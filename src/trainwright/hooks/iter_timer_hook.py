@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from time import perf_counter
 from typing import Any
 
 from trainwright.base.durations import SECONDS
 from trainwright.dist import data_info
 from trainwright.engine import Hook
+from trainwright.engine.by_hand import by_hand, is_run
 from trainwright.engine.hook import DATA_BATCH
 from trainwright.engine.loops import TrainLoop
 from trainwright.engine.loops.base import pass_length
@@ -50,8 +52,9 @@ class IterTimerHook(Hook):
         """Forget the times of an earlier training."""
         self.start_iter = runner.iter
         self._forget()
-        self._rows = runner.ctx.metrics.rows("train", "data_time", "time")
-        self._show_train_eta(runner)
+        if is_run(runner):
+            self._rows = runner.ctx.metrics.rows("train", "data_time", "time")
+            self._show_train_eta(runner)
 
     def rewound(self, runner: Any) -> None:
         """Estimate from here on."""
@@ -64,7 +67,7 @@ class IterTimerHook(Hook):
 
     def _before_epoch(self, runner: Any, mode: str = "train") -> None:
         self.time_sec_test_val = 0.0
-        self.t = perf_counter()
+        self.t = perf_counter() if is_run(runner) else time.time()
         if mode == "train" and self._epoch_ended is not None:
             self._n_breaks += 1
             self._breaks_s += self.t - self._epoch_ended - self._val_spent_s
@@ -86,6 +89,36 @@ class IterTimerHook(Hook):
         self._n_iters += 1
         if self._n_iters == 1:
             self._first_s = elapsed
+
+    @by_hand
+    def _after_epoch(self, runner: Any, mode: str = "train") -> None:
+        self.time_sec_test_val = 0.0
+
+    @by_hand
+    def _before_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, mode: str = "train") -> None:
+        """Put down the time that a runner of another kind has waited for the batch."""
+        if not is_run(runner):
+            runner.message_hub.update_scalar(f"{mode}/data_time", time.time() - self.t)
+
+    @by_hand
+    def _after_iter(
+        self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None, mode: str = "train"
+    ) -> None:
+        """Put down the time of an iteration of a runner of another kind, and the estimate."""
+        if is_run(runner):
+            return
+        now = time.time()
+        elapsed, self.t = now - self.t, now
+        hub = runner.message_hub
+        hub.update_scalar(f"{mode}/time", elapsed)
+        if mode == "train":
+            self.time_sec_tot += elapsed
+            left, seen, spent = runner.max_iters - runner.iter - 1, runner.iter - self.start_iter + 1, self.time_sec_tot
+        else:
+            loader = runner.val_dataloader if mode == "val" else runner.test_dataloader
+            self.time_sec_test_val += elapsed
+            left, seen, spent = len(loader) - batch_idx - 1, batch_idx + 1, self.time_sec_test_val
+        hub.update_info("eta", spent / seen * left)
 
     def remaining_s(self, runner: Any) -> float | None:
         """Seconds to the end of training; None as long as nobody can know."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.by_hand import evaluates_alone
 from trainwright.engine.hook import DATA_BATCH
 from trainwright.registry import HOOKS
 
@@ -19,18 +20,20 @@ class ParamSchedulerHook(Hook):
     priority = "LOW"
 
     def __init__(self) -> None:
-        self._by_iter: list[Callable[[], None]] = []
+        self._by_iter: list[Callable[[], None]] | None = None  # in a training
 
     def before_train(self, runner: Any) -> None:
         """Pick out the schedulers that count iterations: only they cost anything per iteration."""
-        schedulers = self._all(runner)
-        self._by_iter = [s.step for s in schedulers if not s.by_epoch]
+        self._by_iter = self._steps_by_iter(runner)
+
+    def _steps_by_iter(self, runner: Any) -> list[Callable[[], None]]:
+        return [scheduler.step for scheduler in self._all(runner) if not scheduler.by_epoch]
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Step by iteration."""
-        for step in self._by_iter:
+        for step in self._steps_by_iter(runner) if self._by_iter is None else self._by_iter:
             step()
 
     def next_train_iter(self, runner: Any) -> int | None:
@@ -45,10 +48,10 @@ class ParamSchedulerHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Step the schedulers that watch a metric; a validation outside training changes nothing."""
-        if metrics is None or not runner.is_training:
+        if metrics is None or evaluates_alone(runner):
             return
         for scheduler in self._all(runner):
-            if scheduler.by_epoch and getattr(scheduler, "need_val_args", False):
+            if getattr(scheduler, "by_epoch", False) and getattr(scheduler, "need_val_args", False):
                 scheduler.step(metrics)
 
     @staticmethod
@@ -61,5 +64,6 @@ class ParamSchedulerHook(Hook):
         if isinstance(schedulers, dict):
             return [scheduler for items in schedulers.values() for scheduler in items]
         raise ConfigTypeError(
-            f"runner.param_schedulers must be a list or a dict of lists of schedulers, but is {schedulers!r}."
+            "runner.param_schedulers should be list of ParamScheduler or a dict containing list of ParamScheduler, but "
+            f"is {schedulers!r}."
         )

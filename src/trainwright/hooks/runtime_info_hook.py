@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import RuleTypeError
 from trainwright.engine import Hook
+from trainwright.engine.by_hand import by_hand, is_run
 from trainwright.engine.hook import DATA_BATCH
 from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import HOOKS
@@ -22,6 +23,17 @@ def is_scalar(value: Any) -> bool:
 
 
 _is_scalar = is_scalar  # MMEngine's name
+
+
+def _rates_of(wrapper: Any) -> dict[str, Any]:
+    rates = wrapper.get_lr()
+    if not isinstance(rates, dict):
+        raise RuleTypeError(
+            "`runner.optim_wrapper.get_lr()` should return a dict of learning rate when training with "
+            f"OptimWrapper(single optimizer) or OptimWrapperDict(multiple optimizer), but got {type(rates)}: does your "
+            "optimizer constructor return one of these?"
+        )
+    return rates
 
 
 def is_loss(name: str) -> bool:
@@ -43,6 +55,7 @@ class RuntimeInfoHook(Hook):
     def __init__(self, check_finite: bool = True) -> None:
         self.check_finite = check_finite
         self.last_loop_stage: str | None = None
+        self._is_called = True  # by hand: no training has begun
         self._optimizer: Any = None
         self._rates: list[Any] = []
 
@@ -57,32 +70,45 @@ class RuntimeInfoHook(Hook):
             "trainwright_version": __version__,
         }
         runner.message_hub.update_info_dict(info)
-        runner.ctx.metrics.must_be_finite = is_loss if self.check_finite else None
+        if is_run(runner):
+            runner.ctx.metrics.must_be_finite = is_loss if self.check_finite else None
         self.last_loop_stage = None
 
     def before_train(self, runner: Any) -> None:
         """Put down where training is; the counters are read from the clock whenever somebody asks."""
-        hub, clock = runner.message_hub, runner.ctx.clock
+        hub = runner.message_hub
         hub.update_info("loop_stage", "train")
-        hub.update_info_dict({"max_epochs": clock.max_epochs, "max_iters": clock.max_iters})
-        hub.update_info_dict({"epoch": clock.epoch, "iter": clock.iter})
-        self._optimizer = self._only_optimizer(runner.optim_wrapper)
-        if self._optimizer is not None:
-            self._rates = runner.ctx.metrics.rows("train", "lr")
-        hub.live.update(epoch=lambda: clock.epoch, iter=lambda: clock.iter)
-        metainfo = getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
+        loader = runner.train_loop.dataloader if is_run(runner) else runner.train_dataloader
+        hub.update_info_dict({name: getattr(runner, name) for name in ("epoch", "iter", "max_epochs", "max_iters")})
+        if is_run(runner) and runner.ctx.open_phases:
+            self._is_called = False
+            clock = runner.ctx.clock
+            self._optimizer = self._only_optimizer(runner.optim_wrapper)
+            if self._optimizer is not None:
+                self._rates = runner.ctx.metrics.rows("train", "lr")
+            hub.live.update(epoch=lambda: clock.epoch, iter=lambda: clock.iter)
+        metainfo = getattr(getattr(loader, "dataset", None), "metainfo", None)
         if metainfo is not None:
             hub.update_info("dataset_meta", metainfo)
+
+    @by_hand
+    def before_train_epoch(self, runner: Any) -> None:
+        """Put down the epoch."""
+        if self._is_called:
+            runner.message_hub.update_info("epoch", runner.epoch)
+
+    @by_hand
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
+        """Put down the iteration, and the learning rate of each optimizer's first group."""
+        if self._is_called:
+            runner.message_hub.update_info("iter", runner.iter)
+            for name, rates in _rates_of(runner.optim_wrapper).items():
+                runner.message_hub.update_scalar(f"train/{name}", rates[0])
 
     @staticmethod
     def _only_optimizer(wrapper: Any) -> Any:
         """The optimizer, where asking it for its one rate is the same as the wrapper's get_lr(); otherwise None."""
-        rates = wrapper.get_lr()
-        if not isinstance(rates, dict):
-            raise ConfigTypeError(
-                f"optim_wrapper.get_lr() must return a dict of lists, but gave {type(rates).__name__}: does your "
-                "optimizer constructor return an OptimWrapper or an OptimWrapperDict?"
-            )
+        rates = _rates_of(wrapper)
         # A rate that is a tensor is changed in place by schedulers: the store must copy it.
         plain = list(rates) == ["lr"] and not isinstance(rates["lr"][0], torch.Tensor)
         plain = plain and getattr(type(wrapper), "get_lr", None) is BaseOptimWrapper.get_lr
@@ -99,7 +125,11 @@ class RuntimeInfoHook(Hook):
 
         The rate is the one that this iteration used: schedulers step later in this event.
         """
-        ctx, optimizer = runner.ctx, self._optimizer
+        optimizer = self._optimizer
+        if optimizer is None and self._is_called:
+            self._put(runner, "train", outputs)
+            return
+        ctx = runner.ctx
         if optimizer is None:
             ctx.metrics.put("train", {name: rates[0] for name, rates in runner.optim_wrapper.get_lr().items()})
         else:
