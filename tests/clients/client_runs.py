@@ -62,13 +62,14 @@ def run(engine: str, script: Path, *arguments: object, folder: Path, status: int
 def scalars(work_dir: Path, n_run: int = -1) -> list[dict[str, float]]:
     """The log lines of a run in a work directory, the newest unless said, without what the clock says.
 
-    Of a line of validation the metrics alone: at which iteration it was is ours to say, and MMEngine's step of it may be 0.
+    Of a line of validation the metrics alone: at which iteration it was is ours to say; MMEngine's step may be 0.
     """
     folders = sorted(path.parent for path in work_dir.glob("*/vis_data/scalars.json"))
     lines = (folders[n_run] / "scalars.json").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     left_out = [OF_TIME if "lr" in record else (*OF_TIME, "iter", "step") for record in records]
-    return [{k: v for k, v in record.items() if k not in names} for record, names in zip(records, left_out, strict=True)]
+    pairs = zip(records, left_out, strict=True)
+    return [{k: v for k, v in record.items() if k not in names} for record, names in pairs]
 
 
 def same_scalars(found: list[dict[str, float]], expected: list[dict[str, float]]) -> int:

@@ -27,7 +27,6 @@ def class_folders(root: Path, per_class: int = 8, size: int = 40) -> None:
                 Image.fromarray(picture(rng, kind, size)).save(folder / f"{number}.png")
 
 
-
 def masks(root: Path, n_pictures: int = 8, size: int = 64) -> None:
     """`root/{img,ann}/N.png`: pictures of three kinds of ground in strips, and which kind each pixel is."""
     rng = np.random.default_rng(1)

@@ -3,8 +3,8 @@
     python tests/clients/read_configs.py mmpretrain OUT.jsonl
     python -m trainwright.compat mmengine -- tests/clients/read_configs.py mmpretrain OUT.jsonl
 
-A line a config: its path, the resolved tree, the pretty text, the seconds that reading and writing the text took, or the
-error. Configs are those of the wheel's `.mim/configs` and the package's own `configs`.
+A line a config: its path, the resolved tree, the pretty text, the seconds that reading and writing the text took, or
+the error. Configs are those of the wheel's `.mim/configs` and the package's own `configs`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def registry_with_extra():
 def test_an_extra_is_found_as_any_other():
     registry, chair = registry_with_extra()
     assert registry.get("Chair") is chair
-    assert isinstance(registry.build(dict(type="Chair")), chair)
+    assert isinstance(registry.build({"type": "Chair"}), chair)
     assert registry.module_dict == {"Chair": chair}
 
 

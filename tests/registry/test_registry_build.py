@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from trainwright.base.errors import RuleError, ConfigTypeError, CustomImportError, RegistryError
+from trainwright.base.errors import ConfigTypeError, CustomImportError, RegistryError, RuleError
 from trainwright.base.instances import ManagerMixin
 from trainwright.config import Config, ConfigDict
 from trainwright.registry import (

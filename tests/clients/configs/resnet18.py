@@ -26,7 +26,9 @@ val_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(_delete_=True, type="CustomDataset", data_root="data/classes/val", pipeline=test_pipeline, with_label=True),
+    dataset=dict(
+        _delete_=True, type="CustomDataset", data_root="data/classes/val", pipeline=test_pipeline, with_label=True
+    ),
 )
 test_dataloader = val_dataloader
 model = dict(head=dict(num_classes=2, topk=(1,)))

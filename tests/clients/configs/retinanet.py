@@ -33,7 +33,9 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file="data/boxes/boxes.json")
 test_evaluator = val_evaluator
 model = dict(
-    backbone=dict(init_cfg=None), bbox_head=dict(num_classes=2), test_cfg=dict(score_thr=0.0, nms_pre=50, max_per_img=20)
+    backbone=dict(init_cfg=None),
+    bbox_head=dict(num_classes=2),
+    test_cfg=dict(score_thr=0.0, nms_pre=50, max_per_img=20),
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 train_cfg = dict(max_epochs=2)
