@@ -28,6 +28,7 @@ faces:
               (1.x or 2.x) or alone
   detectron2  detectron2.engine.train_loop, detectron2.engine.hooks and detectron2.utils.events, inside an installed
               detectron2 or alone
+  mmengine    the whole of MMEngine 0.10, whether it is installed or not
 
 In a program of your own: import trainwright.compat.mmcv1 as face; face.install()
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.collate import pseudo_collate
@@ -36,7 +37,7 @@ def build_dataloader(
     seed: int | None = None,
     *,
     diff_rank_seed: bool = False,
-    keyed: bool = True,
+    keyed: bool | None = None,
 ) -> DataLoader[Any]:
     """Build a loader from its config; a loader that is built already is returned as it is, if
     it gives ranks of one tensor group the same samples.
@@ -48,12 +49,14 @@ def build_dataloader(
     (False); without a collate function, ``pseudo_collate`` (nothing where batch_size is None).
 
     `seed` None: the ranks agree on a random one. `diff_rank_seed`: `seed` differs from rank to rank, so the sampler
-    draws its own common one. `keyed` False gives a plain DataLoader whose workers are seeded as MMEngine's.
+    draws its own common one. `keyed` False gives a plain DataLoader whose workers are seeded as MMEngine's; None is the
+    default of the process.
     """
     if isinstance(dataloader, DataLoader):
         for sampler in samplers_of(dataloader):
             _divides_as_data(sampler)
         return dataloader
+    keyed = defaults.keyed if keyed is None else keyed
     options = checked_options(dataloader)
     dataset = _build_dataset(options)
     iterable = isinstance(dataset, IterableDataset)

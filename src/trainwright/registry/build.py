@@ -65,6 +65,11 @@ def build_runner_from_cfg(cfg: Any, registry: Registry) -> Any:
         return runner_class.from_cfg(cfg)
 
 
+def build_optimizer_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """Build an optimizer, as `build_from_cfg` builds anything."""
+    return build_from_cfg(cfg, registry, default_args)
+
+
 def build_scheduler_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build a parameter scheduler.
 

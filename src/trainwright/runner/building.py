@@ -31,7 +31,7 @@ class BuildMixin(RunnerParts):
         dataloader: DataLoader[Any] | dict[str, Any],
         seed: int | None = None,
         diff_rank_seed: bool = False,
-        keyed: bool = True,
+        keyed: bool | None = None,
     ) -> Any:
         """A loader from ``dict(dataset=..., sampler=..., batch_size=..., num_workers=..., ...)``.
 
