@@ -15,12 +15,13 @@ TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed
 DEEPSPEED := .venv-deepspeed
 DEEPSPEED_STAMP := $(DEEPSPEED)/.installed
+SITE_STAMP := $(VENV)/.installed-site
 COLOSSALAI := .venv-colossalai
 COLOSSALAI_STAMP := $(COLOSSALAI)/.installed
 CLIENTS := .venv-clients
 CLIENTS_STAMP := $(CLIENTS)/.installed
 
-.PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic clients clean
+.PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic site clients clean
 
 venv: $(STAMP)
 
@@ -128,6 +129,15 @@ $(CLIENTS_STAMP): pyproject.toml constraints.txt tests/clients/set_up.py tests/c
 clients: $(CLIENTS_STAMP)
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -m client -n $(WORKERS) tests/clients
 
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+# The site of the documentation, in site/: nothing may be missing, and nothing may be fetched from elsewhere.
+site: $(SITE_STAMP)
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tools/check_site.py site
+
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -147,4 +157,4 @@ bench: venv
 	$(BIN)/python benchmarks/distributed.py
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis work_dirs
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis work_dirs

@@ -76,6 +76,7 @@ def indented(page, text=None):
     for n, line in enumerate(lines, 1):
         edge = _FENCE.match(line)
         if fence is not None or edge:
+            in_list = in_list and line.startswith(" ") if edge else in_list
             fence = (edge.group(2) if fence is None else None) if edge else fence
             after_blank = False
             continue

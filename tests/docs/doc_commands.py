@@ -18,6 +18,7 @@ _ELSEWHERE = ("--nnodes", "--rdzv-endpoint", "--node-rank")
 _WRAPPERS = ("srun", "mpirun", "timeout", "exec")
 _SHELL = ("[", "cat", "cd", "cp", "echo", "export", "git", "grep", "head", "ls", "mkdir", "rm", "scontrol", "tail")
 _ENDS = {"&&", "||", ";", "|", "&"}
+_ANY_CONFIG = ("diff", "migrate", "show", "tree")  # commands that take a config with mistakes, or a part of one
 
 
 class NotRight(AssertionError):
@@ -62,9 +63,9 @@ def check(words):
     """Refuse the words of a command as its program would."""
     program, rest = program_of(words), words[1:]
     if program in _WRAPPERS:
-        inner = [n for n, word in enumerate(rest) if program_of([word]) in ("trainwright", "python")]
+        inner = [n for n, word in enumerate(rest) if program_of([word]) in ("trainwright", "python", "torchrun")]
         if not inner:
-            raise NotRight(f"{program} starts neither trainwright nor python: {shlex.join(words)}")
+            raise NotRight(f"{program} starts neither trainwright nor python nor torchrun: {shlex.join(words)}")
         check(rest[inner[0] :])
     elif program in _CHECKS:
         _CHECKS[program](rest)
@@ -89,7 +90,7 @@ def check_trainwright(arguments):
     for name, value in values.items():
         if name in ("config", "checkpoint", "file", "path", "step_dir", "run", "run_dir") and isinstance(value, str):
             _must_exist(value)
-    if isinstance(values.get("config"), str) and context.command.name != "migrate":
+    if isinstance(values.get("config"), str) and context.command.name not in _ANY_CONFIG:
         _check_config(values["config"], values.get("cfg_options") or [])
 
 

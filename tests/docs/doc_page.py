@@ -197,7 +197,7 @@ def run_console(page, block):
         while script.endswith("\\"):
             line, _, output = output.partition("\n")
             script = f"{script}\n{line}"
-        page.used += script
+        page.used += f"{script}\n"
         if block.order == "parse":
             for words in doc_commands.commands(script):
                 doc_commands.check(words)

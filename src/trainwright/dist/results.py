@@ -53,7 +53,7 @@ def collect_results_gpu(result_part: list[T], size: int) -> list[T] | None:
 
 
 def interleave(parts: list[list[T]], size: int) -> list[T]:
-    """The first `size` of parts[0][0], parts[1][0], ..., parts[0][1], ...; parts may differ in length."""
+    """The first `size` of `parts[0][0], parts[1][0], ..., parts[0][1], ...`; parts may differ in length."""
     mixed = itertools.chain.from_iterable(itertools.zip_longest(*parts, fillvalue=_ABSENT))
     return list(itertools.islice((result for result in mixed if result is not _ABSENT), size))
 

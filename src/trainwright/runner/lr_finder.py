@@ -62,7 +62,7 @@ def find_lr(runner: Any, start: float = 1e-7, end: float = 10.0, iters: int = 10
         raise ConfigError("find_lr() needs train_dataloader, train_cfg and optim_wrapper, as train() does.")
     if runner.world_size > 1:
         raise ConfigError(f"find_lr() works in one process, and this run has {runner.world_size}.")
-    runner._need_method("train_step")
+    runner._need_method("train_step", "train")
     with bringup.scoped(runner):
         try:
             bringup.build_training(runner)
