@@ -167,11 +167,21 @@ def outside_page(path: str) -> str:
 
 # -- what MkDocs calls -------------------------------------------------------------------------------------------------
 def on_config(config: Any) -> Any:
-    """Put the pages of the reference into the navigation."""
+    """Put the tutorials and the pages of the reference into the navigation."""
     for entry in config.nav:
+        if "Tutorials" in entry:
+            entry["Tutorials"] = tutorials()
         if "Reference" in entry:
             entry["Reference"] = [{"Rooms": entry["Reference"]}, *({room: page_of(room)} for room in rooms())]
     return config
+
+
+def tutorials() -> list[str]:
+    """The tutorials, in the order in which they are best read; one that has no place there comes last."""
+    first = ("config", "hooks", "evaluation", "resume", "strategies", "gans")
+    names = [path.stem for path in (ROOT / "docs" / "tutorials").glob("*.md")]
+    names.sort(key=lambda name: (first.index(name) if name in first else len(first), name))
+    return [f"tutorials/{name}.md" for name in names]
 
 
 def on_files(files: Any, config: Any) -> Any:
