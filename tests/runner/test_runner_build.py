@@ -14,7 +14,7 @@ from trainwright.base.logs import MMLogger
 from trainwright.config import Config
 from trainwright.data import DefaultSampler
 from trainwright.engine import EpochBasedTrainLoop, Hook, IterBasedTrainLoop, TestLoop, ValLoop
-from trainwright.evaluation import Accuracy, Evaluator
+from trainwright.evaluation import Accuracy, BaseMetric, Evaluator
 from trainwright.hooks import CheckpointHook, IterTimerHook, LoggerHook
 from trainwright.optim import OptimWrapper
 from trainwright.optim.schedulers import ConstantLR
@@ -102,12 +102,8 @@ def test_only_what_is_used_is_built(tmp_path, counting):
     assert isinstance(runner.model, ToyModel)
     assert CountingSet.made == 0
     assert isinstance(runner.optim_wrapper, dict)
-    assert isinstance(runner.train_dataloader, dict)
     runner.test()
     assert CountingSet.made == 1
-    assert isinstance(runner.train_dataloader, dict)
-    assert isinstance(runner.val_dataloader, dict)
-    assert isinstance(runner.val_evaluator, dict)
     assert isinstance(runner.test_dataloader, DataLoader)
     assert isinstance(runner.test_evaluator, Evaluator)
     assert isinstance(runner.optim_wrapper, dict)
@@ -117,6 +113,28 @@ def test_only_what_is_used_is_built(tmp_path, counting):
     assert isinstance(runner.train_loop, EpochBasedTrainLoop)
     assert isinstance(runner.val_loop, ValLoop)
     assert isinstance(runner.test_loop, TestLoop)
+
+
+def test_what_is_asked_for_is_built(tmp_path, counting):
+    """A script may add a metric before it tests."""
+    cfg = toy_config(tmp_path, train_dataloader=counting, val_dataloader=copy.deepcopy(counting), **TEST_PART)
+    runner = Runner.from_cfg(cfg)
+    runner.test_evaluator.metrics.append(SizeMetric())
+    assert CountingSet.made == 0
+    assert isinstance(runner.val_evaluator, Evaluator)
+    assert isinstance(runner.val_dataloader, DataLoader)
+    assert CountingSet.made == 1
+    assert runner.train_dataloader is runner.train_loop.dataloader
+    assert CountingSet.made == 2
+    assert runner.test()["size"] > 0
+
+
+class SizeMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        return {"size": len(results)}
 
 
 def test_training_without_validation(tmp_path):

@@ -117,36 +117,33 @@ class FactsMixin(RunnerParts):
             return not isinstance(loop, IterBasedTrainLoop)
         return counts_epochs(self._specs["train_cfg"]) is not False
 
-    def _loader_of(self, name: str) -> Any:
-        loop = self._loops.get(name)
-        return self._specs[f"{name}_dataloader"] if loop is None else loop.dataloader
+    def _loop(self, name: str) -> Any:
+        raise NotImplementedError
 
     @property
     def train_dataloader(self) -> Any:
-        """The training loader; its config as long as nothing needed it."""
-        return self._loader_of("train")
+        """The training loader, built with its loop when first asked for; None when there is none."""
+        return getattr(self._loop("train"), "dataloader", None)
 
     @property
     def val_dataloader(self) -> Any:
-        """The validation loader; its config as long as nothing needed it."""
-        return self._loader_of("val")
+        """The validation loader, built with its loop when first asked for; None when there is none."""
+        return getattr(self._loop("val"), "dataloader", None)
 
     @property
     def test_dataloader(self) -> Any:
-        """The test loader; its config as long as nothing needed it."""
-        return self._loader_of("test")
+        """The test loader, built with its loop when first asked for; None when there is none."""
+        return getattr(self._loop("test"), "dataloader", None)
 
     @property
     def val_evaluator(self) -> Any:
-        """The evaluator of validation; its config as long as nothing needed it."""
-        loop = self._loops.get("val")
-        return self._specs["val_evaluator"] if loop is None else loop.evaluator
+        """The evaluator of validation, built with its loop when first asked for; None when there is none."""
+        return getattr(self._loop("val"), "evaluator", None)
 
     @property
     def test_evaluator(self) -> Any:
-        """The evaluator of testing; its config as long as nothing needed it."""
-        loop = self._loops.get("test")
-        return self._specs["test_evaluator"] if loop is None else loop.evaluator
+        """The evaluator of testing, built with its loop when first asked for; None when there is none."""
+        return getattr(self._loop("test"), "evaluator", None)
 
     def dump_config(self) -> None:
         """Write the config to ``work_dir`` under its own name (``timestamp.py`` when it came from no file).
