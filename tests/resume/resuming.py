@@ -86,7 +86,7 @@ def final_state(runner: Runner) -> dict[str, Any]:
     tree = {
         **runner.strategy.state_tree(),
         "clock": runner.ctx.clock.state_dict(),
-        "message_hub": runner.message_hub.state_dict(),
+        "message_hub": runner.message_hub.plain_state(),
         "hooks": checkpoint_hook(runner).state_dict(),
         "rng": rng.capture(),
     }

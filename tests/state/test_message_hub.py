@@ -110,6 +110,8 @@ def test_state_holds_what_is_plain_and_is_to_be_resumed(hub, capsys):
     assert other.get_scalar("loss").current() == 1.0
     assert other.get_info("config") == {"a": (1, None)}
     assert other.resumed_keys == {key: flag for key, flag in hub.resumed_keys.items() if key != "model"}
+    assert "left out" not in capsys.readouterr().err  # what was not saved is not missed
+    other.load_state_dict({**state, "resumed_keys": {"model": True}})
     logged = capsys.readouterr().err
     assert "left out when a message hub was loaded (neither a history nor an info): model" in logged
 

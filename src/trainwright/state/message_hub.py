@@ -197,7 +197,8 @@ class MessageHub:
             MMLogger.get_current_instance().debug("not saved in the message hub (no plain data): %s", dropped)
         scalars = self.metrics.state_dict()
         scalars = {k: v for k, v in scalars.items() if self._is_resumed(k)}
-        return {"log_scalars": scalars, "runtime_info": kept, "resumed_keys": dict(self._resumed_keys)}
+        flags = {k: flag for k, flag in self._resumed_keys.items() if not flag or k in kept or k in scalars}
+        return {"log_scalars": scalars, "runtime_info": kept, "resumed_keys": flags}
 
     def load_state_dict(self, state_dict: Mapping[str, Any] | MessageHub) -> None:
         """Take over what ``state_dict`` or ``plain_state`` gave, or all that another hub holds.
