@@ -221,7 +221,7 @@ def test_leftovers_of_a_killed_save_are_swept(tmp_path):
         ({"interval": "3M tok"}, ConfigError, "interval='3M tok' must be in iterations, epochs or time"),
         ({"interval": "1 h", "save_every_s": 9}, ConfigError, "and save_every_s gives the time already"),
         ({"save_every_s": -1}, ConfigError, "CheckpointHook save_every_s must be a number of seconds above 0"),
-        ({"backend_args": {}, "file_client_args": {}}, ConfigError, "has both backend_args and file_client_args"),
+        ({"backend_args": {}, "file_client_args": {}}, ConfigError, "at the same time: keep backend_args"),
     ],
 )
 def test_impossible_settings(settings, kind, text):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from trainwright.base.errors import ConfigError, SaveError
+from trainwright.base.errors import ConfigError, MissingMetricError, RuleError, SaveError
 from trainwright.base.text import did_you_mean
 from trainwright.checkpoint import CheckpointManager
 from trainwright.checkpoint.layouts import name_in
@@ -16,7 +17,9 @@ from trainwright.checkpoint.retention import Ranking, Retention
 from trainwright.checkpoint.run_lock import RunLock, is_held
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.by_hand import evaluates_alone, is_run
 from trainwright.engine.hook import DATA_BATCH
+from trainwright.hooks.by_hand_saves import PlainNames, PlainSaves
 from trainwright.hooks.checkpoint_settings import (
     checked_layout,
     checked_template,
@@ -35,7 +38,7 @@ Settled = Callable[[BaseException | None, Any], None]
 
 
 @HOOKS.register_module()
-class CheckpointHook(Hook):
+class CheckpointHook(PlainNames, Hook):
     """Saves every ``interval`` epochs (``by_epoch``) or iterations from ``save_begin`` on, and at the end when
     ``save_last``, also where a validation ends training early; keeps ``max_keep_ckpts`` of them (-1: all); for each
     metric of ``save_best`` (a name, a list, or 'auto' for the first one) the best one so far, as
@@ -61,6 +64,8 @@ class CheckpointHook(Hook):
     priority = "VERY_LOW"
     rewinds = False  # files on disk stay
     out_dir: str
+    last_ckpt: str | None = None
+    n_failed = 0  # saves in a row
     _lock: RunLock | None = None  # of an out_dir
     _default_greater_keys: ClassVar[tuple[str, ...] | list[str]] = GREATER_KEYS
     _default_less_keys: ClassVar[tuple[str, ...] | list[str]] = LESS_KEYS
@@ -98,6 +103,7 @@ class CheckpointHook(Hook):
         self.save_optimizer = save_optimizer
         self.save_param_scheduler = save_param_scheduler
         self._wished_out_dir = None if out_dir is None else os.fspath(out_dir)
+        self.backend_args, self.file_client_args = backend_args, file_client_args
         self._storage_options = storage_options(self._wished_out_dir, backend_args, file_client_args)
         self.save_last = save_last
         self.save_begin = whole("save_begin", save_begin, 0)
@@ -105,7 +111,6 @@ class CheckpointHook(Hook):
         self.retention = Retention(max_keep_ckpts, 0 if keep_every is None else whole("keep_every", keep_every, 1))
         self.keep_best = whole("keep_best", keep_best, 1)
         self.max_save_failures = whole("max_save_failures", max_save_failures, 1)
-        self.n_failed = 0  # saves in a row
         self.async_save = async_save
         self._timer = None if self.save_every_s is None else SaveTimer(self.save_every_s)
         self.greater_keys = names_of("greater_keys", greater_keys) or tuple(self._default_greater_keys)
@@ -114,30 +119,21 @@ class CheckpointHook(Hook):
         self.bests = self._make_bests(save_best, rule)
         self.auto_best = [best.metric for best in self.bests] == ["auto"]
         self.published_keys = names_of("published_keys", published_keys)
-        self.last_ckpt: str | None = None
 
     def _make_bests(self, save_best: Any, rule: Any) -> list[Best]:
         names = names_of("save_best", save_best) or ()
         if "auto" in names and len(names) > 1:
-            raise ConfigError("CheckpointHook save_best='auto' stands for the first metric and goes with no other.")
+            raise RuleError("CheckpointHook save_best='auto' stands for the first metric and goes with no other.")
         rules: list[Any] = list(rule) if isinstance(rule, (list, tuple)) else [rule]
         if len(rules) == 1:
             rules *= max(len(names), 1)
         if names and len(rules) != len(names):
-            raise ConfigError(f"CheckpointHook has {len(names)} metrics in save_best and {len(rules)} in rule.")
-        # The rule of 'auto' is known with its metric, unless it is given.
-        self.rules = rules
+            raise RuleError(f"CheckpointHook has {len(names)} metrics in save_best and {len(rules)} in rule.")
+        self._given_rules = rules  # that of 'auto' is known with its metric, unless it is given
         return [
             Best(name, self._best_rules.chosen(name, item or ("greater" if name == "auto" else None)))
             for name, item in zip(names, rules, strict=False)
         ]
-
-    @property
-    def save_best(self) -> list[str] | None:
-        """The metrics of the best checkpoints."""
-        return [best.metric for best in self.bests] or None
-
-    key_indicators = save_best
 
     @property
     def max_keep_ckpts(self) -> int:
@@ -145,22 +141,18 @@ class CheckpointHook(Hook):
         return self.retention.max_keep
 
     @property
-    def best_ckpt_path(self) -> str | None:
-        """The best checkpoint by the only metric."""
-        return self.bests[0].path if len(self.bests) == 1 else None
-
-    @property
-    def best_ckpt_path_dict(self) -> dict[str, str | None]:
-        """The best checkpoint by each of several metrics."""
-        return {best.metric: best.path for best in self.bests} if len(self.bests) > 1 else {}
+    def keep_ckpt_ids(self) -> deque[Any]:
+        """What is kept."""
+        return deque(self.retention.saved) if self._plain is None else self._plain.kept
 
     def before_run(self, runner: Any) -> None:
         """Settle the folder: a resume looks for checkpoints there."""
         self.layout = self._wished_layout
-        if self.layout == "auto":
+        if self.layout == "auto" and is_run(runner):
             self.layout = str(getattr(runner.strategy, "layout", "file"))
         self.out_dir = runner.work_dir
         wished = self._wished_out_dir
+        self.storage_dir = runner.work_dir if wished is None else wished
         if wished is None or _is_same(wished, runner.work_dir):
             return
         base = os.path.basename(os.path.abspath(runner.work_dir))
@@ -172,6 +164,9 @@ class CheckpointHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Clear away what a killed save left, where no other run can be writing."""
         self.before_run(runner)
+        self._plain = None if is_run(runner) else PlainSaves(self, runner)
+        if self._plain is not None:
+            return
         if not _is_same(self.out_dir, runner.work_dir) and self._lock is None:
             self._lock = RunLock(self.out_dir)
             self._lock.acquire()
@@ -266,13 +261,14 @@ class CheckpointHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Save the best, and the last where this validation ends training; nothing after one outside training."""
-        if not runner.is_training:
+        if evaluates_alone(runner):
             return
         if self.bests and not metrics:
             runner.logger.warning("validation gave no metric: CheckpointHook save_best has nothing to compare.")
         if self.bests and metrics:
             self._save_bests(runner, metrics)
-        self._save_early_last(runner)
+        if is_run(runner):
+            self._save_early_last(runner)
 
     def _save_early_last(self, runner: Any) -> None:
         stop = runner.ctx.stop
@@ -286,10 +282,13 @@ class CheckpointHook(Hook):
     def _save_bests(self, runner: Any, metrics: dict[str, float]) -> None:
         if self.auto_best and self.bests[0].metric == "auto":
             metric = next(iter(metrics))
-            self.bests = [Best(metric, self._best_rules.chosen(metric, self.rules[0]))]
+            self.bests = [Best(metric, self._best_rules.chosen(metric, self._given_rules[0]), path=self.bests[0].path)]
+        if self._plain is not None:
+            self._plain.save_bests(runner, metrics)
+            return
         for best in self.bests:
             if best.metric not in metrics:
-                raise ConfigError(
+                raise MissingMetricError(
                     f"CheckpointHook save_best={best.metric!r} is not among the metrics: {', '.join(metrics)}."
                     f"{did_you_mean(best.metric, metrics)}"
                 )
@@ -330,6 +329,9 @@ class CheckpointHook(Hook):
         settled(None, follow())
 
     def _save_regular(self, runner: Any, name: str, must: bool = False) -> None:
+        if self._plain is not None:
+            self._plain.save(runner)
+            return
         # The hook's own state goes into the checkpoint too, so the new one is counted in before it is written. What
         # must go is deleted only after it is durable and the hint points to it.
         runner.finish_saves()  # the lists are those of a save that has failed or not
@@ -398,6 +400,8 @@ class CheckpointHook(Hook):
             return
         name = f"best_{best.metric.replace('/', '_')}_{self._name_now(runner)}"
         path = self._path(name)
+        progress = runner.ctx.clock.as_completed()
+        when = (progress.epoch, "epoch") if self.by_epoch else (progress.iter, "iter")
         is_best, before, retained = best.improves(value), replace(best), self.retention.copy()
         self.retention.doom(ranking.add(value, path), path)
         best.entries = ranking.entries
@@ -411,8 +415,8 @@ class CheckpointHook(Hook):
                 self._mirror(runner)
             if self._settle(runner, error, result):
                 what = "The best checkpoint" if is_best else f"One of the {self.keep_best} best checkpoints"
-                file = os.path.basename(path)
-                runner.logger.info("%s with %.4f %s is saved to %s.", what, value, best.metric, file)
+                text = "%s with %.4f %s at %d %s is saved to %s."
+                runner.logger.info(text, what, value, best.metric, *when, os.path.basename(path))
 
         self._save(runner, name, None, settled)
 

@@ -8,7 +8,7 @@ from logging import WARNING
 from typing import Any, NamedTuple
 
 from trainwright.base.durations import EPOCHS, ITERATIONS, SECONDS, parse_duration, seconds_of
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError, RuleTypeError
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.io import is_url
@@ -69,11 +69,11 @@ def names_of(setting: str, given: Any) -> tuple[str, ...] | None:
     found = (given,) if isinstance(given, str) else given
     if not isinstance(found, Iterable) or not all(isinstance(name, str) for name in found):
         what = "a metric's name" if setting == "save_best" else "a name"
-        raise ConfigTypeError(f"CheckpointHook {setting} must be {what} or a list of them: {given!r}.")
+        raise RuleTypeError(f"CheckpointHook {setting} must be {what} or a list of them: {given!r}.")
     found = tuple(found)
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
-        raise ConfigError(f"CheckpointHook {setting} names {', '.join(map(repr, twice))} more than once.")
+        raise RuleError(f"CheckpointHook {setting} names {', '.join(map(repr, twice))} more than once.")
     return found
 
 
@@ -97,7 +97,9 @@ def storage_options(out_dir: str | None, backend_args: Any, file_client_args: An
     """What the storage of ``out_dir`` gets from ``backend_args``, or from its old name; ConfigError where nothing here
     can serve them."""
     if backend_args is not None and file_client_args is not None:
-        raise ConfigError("CheckpointHook has both backend_args and file_client_args: keep backend_args.")
+        raise ConfigError(
+            'CheckpointHook: "file_client_args" and "backend_args" cannot be set at the same time: keep backend_args.'
+        )
     setting = "backend_args" if file_client_args is None else "file_client_args"
     given = backend_args if file_client_args is None else file_client_args
     if file_client_args is not None:

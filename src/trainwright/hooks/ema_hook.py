@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from trainwright.base.errors import CheckpointError, ConfigError, ConfigTypeError
+from trainwright.base.errors import CheckpointError, ConfigError, ConfigTypeError, RuleError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.logs import print_log
 from trainwright.checkpoint import load_weights
 from trainwright.dist import gathered
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.by_hand import is_run
 from trainwright.model import BaseAveragedModel, is_model_wrapper
 from trainwright.registry import HOOKS, MODELS, argument_errors
 
@@ -43,11 +44,13 @@ class EMAHook(Hook):
     ) -> None:
         for name, value in (("begin_iter", begin_iter), ("begin_epoch", begin_epoch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"EMAHook {name} must be a whole number from 0 on, but got {value!r}.")
+                raise RuleError(
+                    f"EMAHook: `{name}` must larger than or equal to 0, and be a whole number, but got {value!r}."
+                )
         if begin_iter and begin_epoch:
-            raise ConfigError(
-                f"EMAHook has both begin_iter={begin_iter} and begin_epoch={begin_epoch}: set the one in whose unit "
-                "you count."
+            raise RuleError(
+                "EMAHook: `begin_iter` and `begin_epoch` should not be both set, but are "
+                f"{begin_iter} and {begin_epoch}: set the one in whose unit you count."
             )
         self.strict_load = strict_load
         self.ema_cfg = {"type": ema_type, **kwargs}
@@ -60,7 +63,7 @@ class EMAHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Copy the model, unless it was done before: a test after a training is of what was trained."""
-        if sum(isinstance(hook, EMAHook) for hook in getattr(runner, "hooks", ())) > 1:
+        if is_run(runner) and sum(isinstance(hook, EMAHook) for hook in runner.hooks) > 1:
             raise ConfigError("custom_hooks has more than one EMAHook: the model can stand for one average only.")
         model = runner.model
         if is_model_wrapper(model):
@@ -76,9 +79,9 @@ class EMAHook(Hook):
         name, unit = ("begin_epoch", "max_epochs") if self.enabled_by_epoch else ("begin_iter", "max_iters")
         begin, end = getattr(self, name), getattr(runner, unit)
         if end is not None and begin > end:
-            raise ConfigError(
-                f"EMAHook {name}={begin} lies behind the end of the training, {unit}={end}: there would be no average. "
-                f"Lower {name}, or train longer."
+            raise RuleError(
+                f"EMAHook: self.{name} should be smaller than or equal to runner.{unit}: {end}, but is {begin}, so "
+                f"there would be no average. Lower {name}, or train longer."
             )
         self._catch_up()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigKeyError
 from trainwright.base.text import did_you_mean
 
 GREATER_KEYS = ("acc", "top", "AR@", "auc", "precision", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
@@ -62,7 +62,7 @@ class BestRules:
             return self.infer(metric)
         if rule == "greater" or rule == "less":
             return rule  # type: ignore[no-any-return]
-        raise ConfigError(
+        raise ConfigKeyError(
             f"{self.owner} rule must be 'greater' or 'less', but got {rule!r}."
             f"{did_you_mean(str(rule), ['greater', 'less'])}"
         )

@@ -94,6 +94,8 @@ def _field(sample: Any, name: str) -> Any:
 
 def original_image(image: Any, sample: Any) -> np.ndarray[Any, Any]:
     """(H, W, C) 8-bit, of the size that the picture had before it was prepared for the model."""
+    if isinstance(image, torch.Tensor) and image.ndim == 4 and len(image) == 1:  # a batch of its own
+        image = image[0]
     if not isinstance(image, torch.Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
         found = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
         raise DataError(
@@ -104,9 +106,12 @@ def original_image(image: Any, sample: Any) -> np.ndarray[Any, Any]:
     if norm:
         mean, std = (torch.as_tensor(norm.get(key, default)) for key, default in (("mean", 0.0), ("std", 1.0)))
         pixels = pixels * std.reshape(-1, 1, 1) + mean.reshape(-1, 1, 1)
+        pixels = pixels.flip(0) if norm.get("to_bgr") else pixels
     elif pixels.is_floating_point() and pixels.numel() and pixels.max() <= 1:
         pixels = pixels * 255
     inner = _field(sample, "img_shape")
+    if inner is None and _field(sample, "pad_shape") is not None and _field(sample, "scale") is not None:
+        inner = tuple(_field(sample, "scale"))[::-1]  # width and height, as MMCV's transforms put them down
     if inner is not None:
         pixels = pixels[:, : inner[0], : inner[1]]
     whole = _field(sample, "ori_shape") or (_field(sample, "ori_height"), _field(sample, "ori_width"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 from trainwright.engine import Hook
 from trainwright.registry import HOOKS, MODELS, RUNNERS
 
@@ -46,7 +46,7 @@ def build_runner_with_tta(cfg: Any) -> Any:
     ``cfg.tta_model`` (API of mmengine.hooks). ``cfg`` is left as it is."""
     for name in ("tta_model", "tta_pipeline"):
         if name not in cfg:
-            raise ConfigError(f"testing with several views needs {name} in the config, which has none.")
+            raise RuleError(f"testing with several views needs {name} in the config, which has none.")
     loaders = cfg.get("test_dataloader")
     if not isinstance(loaders, dict):
         raise ConfigError(

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import profiler
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, RuleTypeError
 from trainwright.dist import is_main_process
 from trainwright.engine import NEVER, Hook
+from trainwright.engine.by_hand import by_hand, is_run
 from trainwright.hooks.profiler_traces import Handler, check_handler, handlers_of, schedule_of
 from trainwright.registry import HOOKS
 
@@ -52,7 +53,7 @@ class ProfilerHook(Hook):
         }
         for name, value in switches.items():
             if not isinstance(value, bool):
-                raise ConfigTypeError(f"ProfilerHook {name} must be True or False, but got {value!r}.")
+                raise RuleTypeError(f"ProfilerHook {name} must be True or False, but got {value!r}.")
         _check_times(by_epoch, profile_times)
         if not (activity_with_cpu or activity_with_cuda):
             raise ConfigError("ProfilerHook has neither activity_with_cpu nor activity_with_cuda: nothing is recorded.")
@@ -69,10 +70,26 @@ class ProfilerHook(Hook):
         self.with_flops = with_flops
         self.json_trace_path = json_trace_path
         self._closed = True
+        self._export_to: str | None = None  # by itself, and not by a handler
         self._n_profiled = self._n_traces = 0
 
     def before_train(self, runner: Any) -> None:
         """Start recording."""
+        self._begin(runner, self._trace_handler(runner))
+
+    @by_hand
+    def before_run(self, runner: Any) -> None:
+        """Start recording with ``on_trace_ready`` as it is; the file is written at the end."""
+        self._begin(runner, self._parse_trace_config(runner))
+        self._export_to = self.json_trace_path
+
+    def _parse_trace_config(self, runner: Any) -> Handler | None:
+        """What ``on_trace_ready`` stands for."""
+        show = partial(runner.logger.info, "ProfilerHook:\n%s")
+        handlers = handlers_of(self.on_trace_ready, None, runner.logger, runner.log_dir, show)
+        return handlers[0] if handlers else None
+
+    def _begin(self, runner: Any, on_trace_ready: Handler | None) -> None:
         unit = "max_epochs" if self.by_epoch else "max_iters"
         planned = getattr(runner, unit)
         if planned is not None and planned < self.profile_times:
@@ -82,7 +99,7 @@ class ProfilerHook(Hook):
         self.profiler = profiler.profile(
             activities=self.activities,
             schedule=self.schedule,
-            on_trace_ready=self._trace_handler(runner),
+            on_trace_ready=on_trace_ready,
             record_shapes=self.record_shapes,
             profile_memory=self.profile_memory,
             with_stack=self.with_stack,
@@ -90,7 +107,7 @@ class ProfilerHook(Hook):
         )
         self._n_profiled = self._n_traces = 0
         self.profiler.__enter__()
-        self._closed = False
+        self._closed, self._export_to = False, None
         runner.logger.info("ProfilerHook records: training is slower until it has finished.")
 
     def after_train_iter(
@@ -122,7 +139,9 @@ class ProfilerHook(Hook):
             return
         self._closed = True
         self.profiler.__exit__(None, None, None)
-        if self.schedule is not None and not self._n_traces:
+        if self._export_to is not None:
+            self.profiler.export_chrome_trace(self._export_to)
+        elif is_run(runner) and self.schedule is not None and not self._n_traces:
             runner.logger.warning(
                 "ProfilerHook recorded nothing: its schedule was still waiting or warming up after %d iterations. "
                 "Raise profile_times, or lower wait, warmup and skip_first.",

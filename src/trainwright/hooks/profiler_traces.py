@@ -12,7 +12,7 @@ from typing import Any
 from torch import profiler
 from torch.autograd.profiler_util import EventList
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.registry import argument_errors
 
@@ -47,7 +47,7 @@ def check_handler(given: Any, json_trace_path: str | None) -> None:
 def schedule_of(given: Any) -> Callable[[int], Any]:
     """What torch.profiler.schedule makes of its arguments, a dict."""
     if not isinstance(given, dict):
-        raise ConfigTypeError(f"ProfilerHook schedule must be a dict, but got {given!r}.")
+        raise RuleTypeError(f"ProfilerHook schedule must be a dict, but got {given!r}.")
     wrong = argument_errors(profiler.schedule, given)
     if wrong:
         raise ConfigTypeError(f"ProfilerHook schedule: {' '.join(wrong)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainwright.dist import all_reduce, is_distributed
+from trainwright.dist import all_reduce_params, is_distributed
 from trainwright.engine import Hook
 from trainwright.registry import HOOKS
 
@@ -21,21 +21,27 @@ class SyncBuffersHook(Hook):
 
     def __init__(self) -> None:
         self.called_in_train = False
+        self._distributed: bool | None = None
 
     @property
     def distributed(self) -> bool:
-        """Whether there are other ranks."""
-        return is_distributed()
+        """Whether there are other ranks; what is set here holds instead."""
+        return is_distributed() if self._distributed is None else self._distributed
+
+    @distributed.setter
+    def distributed(self, value: bool) -> None:
+        self._distributed = value
 
     def before_val_epoch(self, runner: Any) -> None:
         """Average, unless the end of the epoch just did."""
-        if not self.called_in_train:
+        if not self.called_in_train and self.distributed:
             average_buffers(runner.model.buffers())
         self.called_in_train = False
 
     def after_train_epoch(self, runner: Any) -> None:
         """Average."""
-        average_buffers(runner.model.buffers())
+        if self.distributed:
+            average_buffers(runner.model.buffers())
         self.called_in_train = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -50,16 +56,5 @@ class SyncBuffersHook(Hook):
 
 def average_buffers(buffers: Iterable[torch.Tensor]) -> None:
     """Replace each tensor by its mean over all ranks, which all call this; one message a dtype and device."""
-    if not is_distributed():
-        return
-    groups: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
-    for buffer in buffers:
-        if buffer.dtype is not torch.bool:
-            groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
-    for members in groups.values():
-        flat = torch.cat([member.detach().reshape(-1) for member in members])
-        all_reduce(torch.view_as_real(flat) if flat.is_complex() else flat, "mean")
-        parts = flat.split([member.numel() for member in members])
-        with torch.no_grad():
-            for member, part in zip(members, parts, strict=True):
-                member.copy_(part.view_as(member))
+    numbers = (buffer.detach() for buffer in buffers if buffer.dtype is not torch.bool)
+    all_reduce_params([torch.view_as_real(one) if one.is_complex() else one for one in numbers], op="mean")
