@@ -97,6 +97,7 @@ def entered(request, fds):
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.path[1:1] = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     random.seed()
     np.random.seed()
     torch.seed()
