@@ -197,6 +197,16 @@ def test_facts_by_iteration(tmp_path):
     assert runner.experiment_name == runner.timestamp
 
 
+def test_the_config_file_names_the_run(tmp_path):
+    file = tmp_path / "resnet.small.py"
+    file.touch()
+    cfg = Config(toy_config(tmp_path), filename=file)
+    runner = Runner.from_cfg(cfg)
+    assert runner.experiment_name == f"resnet.small_{runner.timestamp}"
+    cfg["experiment_name"] = "exp"
+    assert Runner.from_cfg(cfg).experiment_name.startswith("exp_")
+
+
 def test_runs_of_the_same_second_share_nothing(tmp_path):
     visualizer = {"type": "Visualizer", "name": "vis", "vis_backends": [{"type": "LocalVisBackend"}]}
     cfg = toy_config(tmp_path, log_level="INFO", visualizer=visualizer)

@@ -61,13 +61,14 @@ class RuntimeInfoHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Put down config, seed, name and version, and switch the check on."""
-        from trainwright.base.version import __version__
+        from trainwright.base.version import MMENGINE_VERSION, __version__
 
         info = {
             "cfg": runner.cfg.pretty_text,
             "seed": runner.seed,
             "experiment_name": runner.experiment_name,
             "trainwright_version": __version__,
+            "mmengine_version": MMENGINE_VERSION,
         }
         runner.message_hub.update_info_dict(info)
         if is_run(runner):

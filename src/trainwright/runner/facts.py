@@ -146,7 +146,7 @@ class FactsMixin(RunnerParts):
         return getattr(self._loop("test"), "evaluator", None)
 
     def dump_config(self) -> None:
-        """Write the config to ``work_dir`` under its own name (``timestamp.py`` when it came from no file).
+        """Write the config to ``work_dir`` under the name of its file (``timestamp.py`` when it came from none).
 
         A runner that was made from objects, without a config, has nothing to write; of several ranks the first one
         writes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -73,7 +74,7 @@ class Runner(PublishedMixin, BuildMixin, CheckpointMixin):
         default_scope: Where the registries look first.
         randomness: ``seed``, ``diff_rank_seed``, ``deterministic``, and ``keyed``: True (the default) makes data a
             function of (seed, epoch, index), so that a resume is exact; False gives MMEngine's numbers.
-        experiment_name: Default is the time stamp.
+        experiment_name: Stands before the time stamp; by default the name of the config's file, if it has one.
         cfg: The full config, for the record.
         strategy: How parameters are placed: ``dict(type=...)``, or a BaseStrategy; by default one device, and with a
             launcher DDPStrategy. ``model_wrapper_cfg``, ``find_unused_parameters`` and ``sync_bn`` of ``cfg`` are for
@@ -175,8 +176,11 @@ class Runner(PublishedMixin, BuildMixin, CheckpointMixin):
         self.dump_config()
 
     def _make_strategy(self, strategy: BaseStrategy | dict[str, Any] | None) -> BaseStrategy:
-        given = {name: self._specs[name] for name in ("launcher", "env_cfg", "experiment_name", "log_level")}
-        return self.build_strategy(strategy, randomness=self._randomness_cfg, **given)
+        given = {name: self._specs[name] for name in ("launcher", "env_cfg", "log_level")}
+        name = self._specs["experiment_name"]
+        if not name and self.cfg.filename is not None:
+            name = Path(self.cfg.filename).stem
+        return self.build_strategy(strategy, randomness=self._randomness_cfg, experiment_name=name, **given)
 
     def _model_spec(self) -> Any:
         """The model's config, completed by ``data_preprocessor``; the model itself is not kept as a spec."""

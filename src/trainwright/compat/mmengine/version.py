@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__version__ = "0.10.7"
+from trainwright.base.version import MMENGINE_VERSION
+
+__version__ = MMENGINE_VERSION
 
 
 def parse_version_info(version_str: str) -> tuple[int | str, ...]:
