@@ -404,7 +404,11 @@ BAD = [
         "eta_min and eta_min_ratio both say the lowest value, got ",
     ),
     (CosineAnnealingLR, {"eta_min": "a"}, "eta_min must be a number or None, got 'a' of type str"),
-    (CosineAnnealingLR, {"begin": 10, "end": 10}, "end must be above begin, got begin=10 and end=10: the span is"),
+    (
+        CosineAnnealingLR,
+        {"begin": 10, "end": 10},
+        "end should be larger than begin, but got begin=10 and end=10: the",
+    ),
     (LinearLR, {"begin": 5, "end": 3, "by_epoch": False}, "counted in iterations"),
     (LinearLR, {"begin": -1}, "begin must not be below 0, got -1: 0 is the first step of the run"),
     (LinearLR, {"begin": "0"}, "begin must be a number of steps, got '0' of type str"),
@@ -425,7 +429,7 @@ BAD = [
     (
         ConstantLR,
         {"last_step": 3},
-        "last_step says that schedulers ran before, but parameter group 0 has no 'initial_lr'",
+        "param 'initial_lr' is not specified in parameter group 0, and last_step says that",
     ),
 ]
 
@@ -438,7 +442,7 @@ def test_bad_arguments(cls, kwargs, message):
 
 def test_bad_optimizers():
     with pytest.raises(
-        ConfigTypeError, match="optimizer must be an OptimWrapper or a torch.optim.Optimizer, got 'SGD' of"
+        ConfigTypeError, match="optimizer should be an Optimizer of torch or an OptimWrapper, got 'SGD' of"
     ):
         LinearLR("SGD")
     several = OptimWrapperDict(a=OptimWrapper(make_optimizer()))
@@ -451,7 +455,8 @@ def test_bad_optimizers():
     with pytest.raises(ConfigError, match="Did you mean 'weight_decay'"):
         LinearParamScheduler(make_optimizer(), "weight_deca")
     with pytest.raises(
-        ConfigError, match="needs an optimizer with momentum or betas, and Adagrad has neither: take the"
+        ConfigError,
+        match="must support momentum, or betas, for a momentum scheduler, and Adagrad has neither: ",
     ):
         LinearMomentum(OptimWrapper(torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))])))
 

@@ -135,7 +135,11 @@ BAD = [
         {"min_value": [0.1]},
         "min_value must be a number or have one for each of the 3 parameter groups",
     ),
-    ("ReduceOnPlateauLR", {"end": 0}, "end must be above begin, got begin=0 and end=0: the span is [begin, end)"),
+    (
+        "ReduceOnPlateauLR",
+        {"end": 0},
+        "end should be larger than begin, but got begin=0 and end=0: the span is",
+    ),
 ]
 NEEDS_GROUPS = "for each of the 3 parameter groups"
 

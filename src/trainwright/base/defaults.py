@@ -13,7 +13,8 @@ class Defaults:
     ``randomness.keyed`` of a run. `trusts_pickles`: loading a pickle file by `trainwright.io` warns, once a file, in
     place of refusing. Checkpoints are read safely either way. `refuses_points`: a hook with a method that is named as
     those of events are, and is of none, is an error, in place of a warning. `saved_schedules`: a resumed schedule goes
-    on with the settings that were saved, in place of those of the config.
+    on with the settings that were saved, in place of those of the config. `checks_step_order`: a schedule that is
+    stepped before its optimizer warns.
     """
 
     package: str = "trainwright"
@@ -22,6 +23,7 @@ class Defaults:
     refuses_points: bool = True
     trusts_annotations: bool = True
     saved_schedules: bool = False
+    checks_step_order: bool = False
 
 
 defaults = Defaults()

@@ -79,6 +79,7 @@ FACES = {
             "refuses_points": False,
             "trusts_annotations": False,
             "saved_schedules": True,
+            "checks_step_order": True,
         },
     ),
 }

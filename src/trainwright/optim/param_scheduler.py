@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigError, ConfigKeyError, ConfigTypeError, demand
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
 from trainwright.optim.schedule_settings import INF, check_span
+from trainwright.optim.step_order import note_steps, warn_unless_stepped
 from trainwright.optim.wrapper import BaseOptimWrapper
 from trainwright.optim.wrapper_dict import OptimWrapperDict
 
@@ -39,8 +41,10 @@ class _ParamScheduler:
     ) -> None:
         check_optimizer(optimizer, param_name)
         check_span(begin, end, by_epoch)
-        if not isinstance(last_step, int) or isinstance(last_step, bool) or last_step < -1:
-            raise ConfigError(f"last_step must be a whole number of at least -1 (a fresh start), got {last_step!r}")
+        demand(
+            isinstance(last_step, int) and not isinstance(last_step, bool) and last_step >= -1,
+            f"last_step must be a whole number of at least -1 (a fresh start), got {last_step!r}",
+        )
         self.optimizer = optimizer
         self.param_name = param_name
         self.begin = begin
@@ -51,6 +55,8 @@ class _ParamScheduler:
         self.verbose = verbose
         self._global_step = -1
         self._last_value: list[float] = []
+        if defaults.checks_step_order:
+            note_steps(optimizer)
         self.step()
 
     def _get_value(self) -> list[float]:
@@ -59,6 +65,8 @@ class _ParamScheduler:
 
     def step(self) -> None:
         """Count one epoch or iteration; within the span, set the values."""
+        if self._global_step == 0 and defaults.checks_step_order:
+            warn_unless_stepped(self.optimizer)
         self._global_step += 1
         name, groups = self.param_name, self.optimizer.param_groups
         if len(groups) > len(self.base_values):
@@ -137,7 +145,7 @@ class MomentumSchedulerMixin:
         self.use_betas = "momentum" not in defaults and "betas" in defaults
         if not self.use_betas and "momentum" not in defaults:
             raise ConfigError(
-                f"a momentum scheduler needs an optimizer with momentum or betas, and "
+                "the optimizer must support momentum, or betas, for a momentum scheduler, and "
                 f"{type(getattr(optimizer, 'optimizer', optimizer)).__name__} has neither: take the scheduler out, or "
                 "use for instance SGD or AdamW"
             )
@@ -171,13 +179,13 @@ def check_optimizer(optimizer: Any, param_name: Any) -> None:
         )
     if not isinstance(optimizer, (Optimizer, BaseOptimWrapper)):
         raise ConfigTypeError(
-            f"optimizer must be an OptimWrapper or a torch.optim.Optimizer, got {optimizer!r} of type "
+            f"optimizer should be an Optimizer of torch or an OptimWrapper, got {optimizer!r} of type "
             f"{type(optimizer).__name__}"
         )
     names = [name for name in optimizer.param_groups[0] if name != "params"]
     for index, group in enumerate(optimizer.param_groups):
         if param_name not in group:
-            raise ConfigError(
+            raise ConfigKeyError(
                 f"param_name is {param_name!r}, which parameter group {index} does not have: it has {', '.join(names)}."
                 f"{did_you_mean(str(param_name), names)}"
             )
@@ -191,8 +199,8 @@ def _initial_values(optimizer: BaseOptimWrapper | Optimizer, param_name: str, fr
             value = group[param_name]
             group.setdefault(key, value.clone() if isinstance(value, Tensor) else value)
         elif key not in group:
-            raise ConfigError(
-                f"last_step says that schedulers ran before, but parameter group {index} has no {key!r}: load the "
-                "optimizer's state first, or leave last_step at -1"
+            raise ConfigKeyError(
+                f"param {key!r} is not specified in parameter group {index}, and last_step says that schedulers ran "
+                "before: load the optimizer's state first, or leave last_step at -1"
             )
     return [float(group[key]) for group in optimizer.param_groups]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 from trainwright.base.text import did_you_mean
 
 INF = int(1e9)  # "never": the default end of a span
@@ -48,8 +48,8 @@ def check_span(begin: Any, end: Any, by_epoch: Any) -> None:
         raise ConfigError(f"begin must not be below 0, got {begin!r}: 0 is the first step of the run")
     if end <= begin:
         raise ConfigError(
-            f"end must be above begin, got begin={begin!r} and end={end!r}: the span is [begin, end), counted in "
-            f"{'epochs' if by_epoch else 'iterations'}"
+            f"end should be larger than begin, but got begin={begin!r} and end={end!r}: the span is [begin, end), "
+            f"counted in {'epochs' if by_epoch else 'iterations'}"
         )
 
 
@@ -156,7 +156,7 @@ def of_cosine_restart(given: dict[str, Any]) -> dict[str, Any]:
             "initial value that its period begins with"
         )
     if len(weights) != len(periods):
-        raise ConfigError(
+        raise RuleError(
             f"restart_weights must have one number for each period, got {len(weights)} ({weights!r}) for "
             f"{len(periods)} periods ({periods!r})"
         )
@@ -183,7 +183,7 @@ def of_warmup_stable_decay(given: dict[str, Any]) -> dict[str, Any]:
 def of_plateau(given: dict[str, Any]) -> dict[str, Any]:
     names = ("monitor", "factor", "patience", "threshold", "cooldown", "min_value", "eps")
     if given["by_epoch"] is not True:
-        raise ConfigError(
+        raise RuleError(
             f"by_epoch must be True for a schedule that steps after validation, got {given['by_epoch']!r}: `begin` and "
             "`end` count epochs; in training that counts iterations leave them out"
         )
@@ -248,7 +248,7 @@ def _cycle(given: dict[str, Any]) -> dict[str, Any]:
 def _lowest(given: dict[str, Any]) -> dict[str, Any]:
     eta_min, ratio = given["eta_min"], given["eta_min_ratio"]
     if eta_min is not None and ratio is not None:
-        raise ConfigError(
+        raise RuleError(
             f"eta_min and eta_min_ratio both say the lowest value, got eta_min={eta_min!r} and "
             f"eta_min_ratio={ratio!r}: give one, a value or a share of the initial value"
         )

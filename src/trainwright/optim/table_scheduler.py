@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch.optim import Optimizer
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigTypeError, RuleError, demand
 from trainwright.base.text import did_you_mean
 from trainwright.optim.param_scheduler import (
     LRSchedulerMixin,
@@ -73,10 +73,12 @@ class TableScheduler(_ParamScheduler):
         **kwargs: Any,
     ) -> Any:
         """Build from arguments that count epochs a scheduler that steps every iteration, ``epoch_length`` an epoch."""
-        if by_epoch is not True:
-            raise ConfigError(f"{cls.__name__}: only a scheduler with by_epoch=True can be converted, got {by_epoch!r}")
+        demand(
+            by_epoch is True,
+            f"{cls.__name__}: only a scheduler with by_epoch=True can be converted, got {by_epoch!r}",
+        )
         if not isinstance(epoch_length, int) or isinstance(epoch_length, bool) or epoch_length <= 0:
-            raise ConfigError(
+            raise RuleError(
                 f"{cls.__name__}: converting epochs to iterations needs epoch_length, the iterations an epoch, as a "
                 f"whole number above 0, got {epoch_length!r}"
             )

@@ -9,6 +9,8 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 pytestmark = pytest.mark.usefixtures("mmengine")
+# Models that update nothing in their train_step are warned of.
+UPDATES_NOTHING = pytest.mark.filterwarnings("ignore:.*optimizer.step.*:UserWarning")
 STEPS = {"type": "MultiStepLR", "milestones": [1, 2]}
 
 
@@ -128,6 +130,7 @@ def test_a_collate_function_that_lacks_an_argument(toys, tmp_path):
         run.train()
 
 
+@UPDATES_NOTHING
 def test_models_that_are_bare_modules(toys, tmp_path):
     from mmengine.runner import Runner
 
@@ -138,6 +141,7 @@ def test_models_that_are_bare_modules(toys, tmp_path):
             run.train()
 
 
+@UPDATES_NOTHING
 def test_weights_are_initialised_once(toys, tmp_path):
     counts = []
 

@@ -114,9 +114,9 @@ def test_of_several_optimizers(found):
         (
             {"type": "LinearLR", "begin": 5, "end": 3},
             ".end",
-            "LinearLR: end must be above begin, got begin=5 and end=3",
+            "LinearLR: end should be larger than begin, but got begin=5 and end=3",
         ),
-        ({"type": "PolyLR", "begin": 12}, "", "PolyLR: end must be above begin, got begin=12 and end=10"),
+        ({"type": "PolyLR", "begin": 12}, "", "PolyLR: end should be larger than begin, but got begin=12 and end=10"),
         (
             {"type": "ReduceOnPlateauLR", "convert_to_iter_based": True, "monitor": "accuracy/top1"},
             "",
