@@ -82,6 +82,27 @@ def test_formats(tmp_path, suffix):
     assert BaseDataset(str(path)).get_data_info(1)["box"] == [1, 0.1]
 
 
+def test_annotations_and_classes_lie_in_a_storage_of_ones_own():
+    from trainwright.io import BaseStorageBackend
+    from trainwright.io.backends import backends, prefix_to_backends, register_backend
+
+    class Shelf(BaseStorageBackend):
+        def get(self, filepath):
+            return {"shelf://ann.json": json.dumps(ANNOTATIONS).encode()}[filepath]
+
+        def get_text(self, filepath, encoding="utf-8"):
+            return "cat\ndog" if filepath == "shelf://classes.txt" else self.get(filepath).decode(encoding)
+
+    register_backend("shelf", Shelf, prefixes="shelf")
+    try:
+        dataset = BaseDataset("shelf://ann.json", metainfo={"names": "shelf://classes.txt", "page": "shelf://page"})
+    finally:
+        del backends["shelf"], prefix_to_backends["shelf"]
+    assert dataset.get_data_info(1)["box"] == [1, 0.1]
+    assert dataset.metainfo["names"] == ["cat", "dog"]
+    assert dataset.metainfo["page"] == "shelf://page"
+
+
 def test_annotations_that_are_not_serialized_may_be_any_sequence():
     class Rows(BaseDataset):
         def load_data_list(self):

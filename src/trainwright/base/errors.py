@@ -92,6 +92,10 @@ class RegistryError(TrainwrightError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class FunctionNameError(RegistryError, ConfigTypeError):
+    """A name that no function has, where a function is asked for."""
+
+
 class ScopeTakenError(RegistryError, AssertionError):
     """A second child registry of one scope."""
 
@@ -125,6 +129,13 @@ class SaveError(CheckpointError):
 
 class DataError(TrainwrightError, RuntimeError):
     """A dataset, sampler or collate function that failed; names the sample."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A file of a dataset that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DataRuleError(DataError, AssertionError):

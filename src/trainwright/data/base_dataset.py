@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, DataNotFoundError
 from trainwright.base.logs import print_log
 from trainwright.base.text import brief
 from trainwright.data import handover, metainfo, subset
@@ -21,7 +20,8 @@ from trainwright.data.compose import Compose
 from trainwright.data.records import Arrays, store_records, unpack
 from trainwright.data.run_name import in_worker, is_shared, run_name
 from trainwright.data.subset import Indices
-from trainwright.io import is_url, load, read_bytes
+from trainwright.io import is_url, load
+from trainwright.io.handlers import file_handlers
 from trainwright.registry import DATASETS
 
 _ABSOLUTE = ("http://", "https://", "s3://", "hdfs://", "petrel")
@@ -324,26 +324,18 @@ def _read(path: str | None, owner: str) -> Any:
             f"{owner} has no ann_file, and does not override load_data_list: set ann_file='annotations.json', or say "
             "in load_data_list where the annotations come from"
         )
-    is_pickle = path.endswith(_PICKLES)
-    if is_pickle and not defaults.trusts_pickles:
+    if path.endswith(_PICKLES) and not defaults.trusts_pickles:
         raise ConfigError(
             f"ann_file {path!r} of {owner} is a pickle, which can run code when it is read: convert it to JSON, or "
             "read it in an overridden load_data_list if you trust it"
         )
+    suffix = path.rpartition(".")[2]
     try:
-        if is_pickle:
-            return load(path)
-        data = read_bytes(path)
+        return load(path, file_format=suffix if suffix in file_handlers else "json")
     except FileNotFoundError as error:
-        raise DataError(
+        raise DataNotFoundError(
             f"ann_file {path!r} of {owner} does not exist; a relative path is looked up in data_root, where that is "
             "given, else in the current folder"
         ) from error
-    try:
-        if not path.endswith((".yaml", ".yml")):
-            return json.loads(data)
-        import yaml
-
-        return yaml.safe_load(data)
     except ValueError as error:
         raise ConfigError(f"ann_file {path!r} of {owner} cannot be read: {error}") from error

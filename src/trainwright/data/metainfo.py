@@ -9,12 +9,13 @@ from typing import Any
 
 from trainwright.base.errors import ConfigTypeError
 from trainwright.base.logs import print_log
+from trainwright.io import is_url, list_from_file
 
 
 def merged(defaults: Mapping[str, Any], given: Any, owner: str) -> dict[str, Any]:
     """`defaults` with the entries of `given`, a mapping or a Config, on top.
 
-    A string that is the path of a file stands for the list of its lines.
+    A string that is the path of a file, or the URL of a .txt, stands for the list of its lines.
     """
     found = copy.deepcopy(dict(defaults))
     if given is None:
@@ -29,6 +30,8 @@ def merged(defaults: Mapping[str, Any], given: Any, owner: str) -> dict[str, Any
 
 
 def _lines(text: str) -> Any:
+    if is_url(text):
+        return list_from_file(text) if text.endswith(".txt") else text
     try:
         path = Path(text)
         if not path.is_file():

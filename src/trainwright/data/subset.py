@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigTypeError, RuleError
 from trainwright.data.records import Arrays
 
 Indices = int | Sequence[int]
@@ -58,4 +58,4 @@ def check(indices: Any, size: int) -> None:
             f"indices must be an integer or a sequence of integers, got {type(indices).__name__}; an array has tolist()"
         )
     if wrong is not None:
-        raise ConfigError(f"index {wrong} is outside the dataset, which has {size} samples: {rule}")
+        raise RuleError(f"index {wrong} is outside the dataset, which has {size} samples: {rule}")

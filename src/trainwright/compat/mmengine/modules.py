@@ -14,6 +14,7 @@ MODULES: dict[str, str] = {
     "analysis.jit_analysis": "trainwright.analysis.jit_analysis",
     "analysis.jit_handles": "trainwright.analysis.jit_handles",
     "config.lazy": "trainwright.base.lazy",
+    "dataset.base_dataset": "trainwright.data.base_dataset",
     "dataset.dataset_wrapper": "trainwright.data.wrappers",
     "dataset.sampler": "trainwright.data.sampler",
     "device.utils": "trainwright.device.utils",
