@@ -36,6 +36,13 @@ MMCV_1 = {
 }
 
 
+@pytest.mark.parametrize("package", [spec.package for spec in FACES.values()])
+def test_no_folder_of_tests_passes_for_a_package(package):
+    """A folder on the path that holds one named as the package would make an empty package of that name."""
+    found = find_spec(package)
+    assert found is None or found.loader is not None, list(found.submodule_search_locations or ())
+
+
 @without_mmcv
 def test_alone_the_package_is_ours_and_one_object_under_both_names():
     python(
