@@ -12,9 +12,16 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, RegistryError
-from trainwright.data import DefaultSampler, InfiniteSampler, KeyedDataLoader, build_dataloader, worker_init_fn
+from trainwright.data import (
+    DefaultSampler,
+    InfiniteSampler,
+    KeyedDataLoader,
+    build_dataloader,
+    default_collate,
+    worker_init_fn,
+)
 from trainwright.data.workers import mute_worker
-from trainwright.registry import DATA_SAMPLERS, DATASETS
+from trainwright.registry import DATA_SAMPLERS, DATASETS, DefaultScope
 from trainwright.testing.ranks import run_ranks
 
 
@@ -124,10 +131,19 @@ def test_functions_by_name_callable_and_dict():
     assert build(worker_init_fn={"type": mute_worker}).worker_init_fn.func is mute_worker  # as MMEngine binds it
     with pytest.raises(RegistryError, match="pseudo_collate"):
         build(collate_fn={"type": "psuedo_collate"})
-    with pytest.raises(ConfigTypeError, match="collate_fn must be a callable.*got 3"):
+    with pytest.raises(ConfigTypeError, match="collate_fn should be a dict or callable object.*got 3"):
         build(collate_fn=3)
     with pytest.raises(ConfigError, match="collate_fn is a dict without the key 'type'"):
         build(collate_fn={})
+
+
+def test_functions_are_found_without_a_warning_where_the_scope_has_none(caplog):
+    with DefaultScope.overwrite_default_scope("a_project_without_functions"):
+        loader = build_dataloader({"dataset": Toy(4), "collate_fn": {"type": "default_collate"}}, 1)
+        assert loader.collate_fn.func is default_collate
+        assert not caplog.records
+        with pytest.raises(RegistryError, match="own_collate"):
+            build_dataloader({"dataset": Toy(4), "collate_fn": {"type": "own_collate"}}, 1)
 
 
 def test_batch_samplers():

@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import ConfigError, ConfigTypeError, RegistryError
+from trainwright.base.errors import ConfigError, ConfigTypeError, FunctionNameError, RegistryError
 from trainwright.base.text import did_you_mean
 from trainwright.data.collate import pseudo_collate
 from trainwright.data.indices import samplers_of
@@ -23,6 +23,7 @@ from trainwright.data.workers import mute_worker, worker_init_fn
 from trainwright.dist import broadcast_object_list, data_group, data_info, sync_random_seed
 from trainwright.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
+_FUNCTION = "a dict or callable object, or a name in the FUNCTIONS registry"
 _OWN_OPTIONS = ("num_batch_per_epoch", "disable_subprocess_warning", "on_sample_error")
 _WORKER_ONLY = {  # option: the value that means "not set"
     "persistent_workers": False,
@@ -248,14 +249,24 @@ def function_of(spec: Any, setting: str) -> Callable[..., Any]:
             raise ConfigError(f"{setting} is a dict without the key 'type': {spec!r}")
         target = arguments.pop("type")
     if isinstance(target, str):
-        with FUNCTIONS.switch_scope_and_registry(None) as functions:
-            target = functions.resolve(target)
+        try:
+            target = _named_function(target)
+        except RegistryError as error:
+            if isinstance(spec, dict):
+                raise
+            raise FunctionNameError(f"{error}\n{setting} should be {_FUNCTION}.") from error
     if not callable(target):
-        raise ConfigTypeError(
-            f"{setting} must be a callable, a name in the FUNCTIONS registry or a dict with the key 'type', got "
-            f"{spec!r}"
-        )
+        raise ConfigTypeError(f"{setting} should be {_FUNCTION}, but got {spec!r}")
     return target if arguments is None else partial(target, **arguments)
+
+
+def _named_function(name: str) -> Any:
+    """The root's own functions first, as in MMEngine: few projects have a registry of functions, and there is then no
+    scope to look in."""
+    if name in FUNCTIONS.module_dict:
+        return FUNCTIONS.module_dict[name]
+    with FUNCTIONS.switch_scope_and_registry(None) as functions:
+        return functions.resolve(name)
 
 
 def _set_collate(options: dict[str, Any]) -> None:

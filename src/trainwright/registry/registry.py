@@ -160,7 +160,7 @@ class Registry:
                 return
             found = self._find_scope(default.scope_name)
             if found is None:
-                _warn_unknown_scope(default.scope_name, self._name, self._scope)
+                _warn_unknown_scope(default.scope_name, self._name, self.scope)
             yield found or self
 
     def _find_scope(self, scope: str) -> Registry | None:
