@@ -151,13 +151,16 @@ def test_a_shared_parameter_is_taken_once_when_asked(log, capsys):
     model["b"].weight = model["a"].weight
     wrapper = build({"bypass_duplicate": True}, model=model)
     assert len(wrapper.optimizer.param_groups) == 3
-    assert "b.weight is shared with an earlier module and is taken once" in capsys.readouterr().err
+    assert (
+        "b is duplicate. It is skipped since bypass_duplicate=True: its weight has a group already"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_shared_parameter_is_refused_otherwise():
     model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
     model["b"].weight = model["a"].weight
-    message = "a.weight and b.weight are one shared parameter, which paramwise_cfg would give two groups: set "
+    message = "some parameters appear in more than one parameter group: a.weight and b.weight are one. Set "
     with pytest.raises(ConfigError, match=re.escape(message)):
         build({"bias_lr_mult": 2}, model=model)
 
@@ -306,7 +309,7 @@ def test_bad_paramwise_cfg(paramwise_cfg, optimizer, message):
 
 @pytest.mark.parametrize("cfg", [{}, {"optimizer": None}, {"optimizer": {"lr": 1}}])
 def test_no_optimizer(cfg):
-    with pytest.raises(ConfigError, match="optim_wrapper needs an optimizer with a type, such as optim_wrapper=dict"):
+    with pytest.raises(ConfigError, match="must contain an optimizer with a type, such as optim_wrapper=dict"):
         build_optim_wrapper(Net(), cfg)
 
 

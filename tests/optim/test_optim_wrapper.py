@@ -329,14 +329,14 @@ def test_state_keeps_the_base_settings_of_several_groups():
 def test_batch_norm_with_accumulation_is_remarked_on(log, capsys):
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     OptimWrapper(sgd(model), accumulative_counts=2).initialize_count_status(model, 0, 10)
-    assert "accumulative_counts=2 with batch norm" in capsys.readouterr().err
+    assert "with batch norm and accumulative_counts=2 statistics" in capsys.readouterr().err
     OptimWrapper(sgd(model)).initialize_count_status(model, 3, 10)
     assert capsys.readouterr().err == ""
 
 
 def test_repr_names_type_window_and_optimizer():
     text = repr(OptimWrapper(sgd(make_model()), accumulative_counts=3))
-    assert text.startswith("Type: OptimWrapper\naccumulative_counts: 3\noptimizer:\nSGD (")
+    assert text.startswith("Type: OptimWrapper\n_accumulative_counts: 3\noptimizer: \nSGD (")
 
 
 def test_the_base_is_abstract():
@@ -354,11 +354,11 @@ def test_bad_accumulative_counts(counts):
 @pytest.mark.parametrize(
     ("clip_grad", "message"),
     [
-        ({}, "clip_grad must be a dict with settings, got {}; for instance dict(max_norm=1.0), or None"),
-        (1.0, "clip_grad must be a dict with settings, got 1.0"),
+        ({}, "If `clip_grad` is not None it must be a dict with settings, got {}; for instance dict(max_norm=1.0)"),
+        (1.0, "it must be a dict with settings, got 1.0"),
         (
             {"type": "norms", "max_norm": 1},
-            "clip_grad type must be 'norm' or 'value', got 'norms'. Did you mean 'norm'?",
+            "type of clip_grad should be \"norm\" or \"value\" but got 'norms'. Did you mean 'norm'?",
         ),
         ({"max_nrom": 1.0}, "clip_grad has no setting 'max_nrom' when type is 'norm': it takes max_norm, norm_type, "),
         ({"max_nrom": 1.0}, "Did you mean 'max_norm'"),

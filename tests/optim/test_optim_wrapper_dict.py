@@ -33,7 +33,7 @@ def test_it_is_a_mapping_of_wrappers(parts):
     assert wrappers["critic"] in wrappers.values()
     assert dict(wrappers.items()) == wrappers.optim_wrappers
     assert isinstance(wrappers, OptimWrapper)
-    assert repr(wrappers).startswith("name: generator\nType: OptimWrapper\naccumulative_counts: 1\n")
+    assert repr(wrappers).startswith("name: generator\nType: OptimWrapper\n_accumulative_counts: 1\n")
 
 
 def test_values_come_under_names(parts):

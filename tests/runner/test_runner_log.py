@@ -45,7 +45,7 @@ def test_lines_by_epoch(tmp_path):
     assert re.fullmatch(pattern, train[0]), train[0]
     val = [line for line in lines if line.startswith("Epoch(val)")]
     assert re.fullmatch(
-        rf"Epoch\(val\) \[1\]\[2/2\]    eta: 0:00:00  time: {NUMBER}  data_time: {NUMBER}  memory: \d+", val[0]
+        rf"Epoch\(val\) \[1\]\[2/2\]    eta: 0:00:00  time: {NUMBER}  data_time: {NUMBER}  memory: \d+  ", val[0]
     )
     assert val[2].startswith("Epoch(val) [2][2/2]    eta")
     assert "accuracy" not in val[2], "the metrics of the last validation have no place in a progress line of this one"

@@ -14,7 +14,9 @@ class Defaults:
     place of refusing. Checkpoints are read safely either way. `refuses_points`: a hook with a method that is named as
     those of events are, and is of none, is an error, in place of a warning. `saved_schedules`: a resumed schedule goes
     on with the settings that were saved, in place of those of the config. `checks_step_order`: a schedule that is
-    stepped before its optimizer warns.
+    stepped before its optimizer warns. `logs_host_memory`: without a GPU the log line has the resident size of the
+    process. `refuses_idle_params`: a custom key of `paramwise_cfg` that no parameter has, and a model without a
+    parameter to train, are errors; in place of a warning, and of nothing.
     """
 
     package: str = "trainwright"
@@ -24,6 +26,8 @@ class Defaults:
     trusts_annotations: bool = True
     saved_schedules: bool = False
     checks_step_order: bool = False
+    logs_host_memory: bool = True
+    refuses_idle_params: bool = True
 
 
 defaults = Defaults()

@@ -80,6 +80,8 @@ FACES = {
             "trusts_annotations": False,
             "saved_schedules": True,
             "checks_step_order": True,
+            "logs_host_memory": False,
+            "refuses_idle_params": False,
         },
     ),
 }

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.optim import Optimizer
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigError, ConfigKeyError, ConfigTypeError, RuleError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
@@ -26,6 +27,7 @@ _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _DEFORMABLE = {"DeformConv2d", "ModulatedDeformConv2d"}  # by name: the packages that have them stay optional
 _LR_MULTS = ("bias_lr_mult", "dcn_offset_lr_mult")
 _DECAY_MULTS = ("bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult", "flat_decay_mult")
+_OPTIMIZER = "an optimizer with a type, such as optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))"
 _KNOWN = ("custom_keys", *_LR_MULTS, *_DECAY_MULTS, "bypass_duplicate", "allow_unmatched_keys")
 
 
@@ -47,15 +49,15 @@ class DefaultOptimWrapperConstructor:
     - ``bypass_duplicate``: take a parameter that several modules share once, instead of refusing it
     - ``allow_unmatched_keys``: warn of a custom key that no parameter name contains, instead of refusing it
 
-    A subclass overrides :meth:`add_params`; it may then give ``paramwise_cfg`` keys of its own, or name those that it
-    adds to the ones above in ``own_keys``.
+    A subclass overrides :meth:`add_params` or the call itself; it may then give ``paramwise_cfg`` keys of its own, or
+    name those that it adds to the ones above in ``own_keys``.
     """
 
     own_keys: tuple[str, ...] | None = ()  # None: any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "add_params" in vars(cls) and "own_keys" not in vars(cls):
+        if {"add_params", "__call__"} & vars(cls).keys() and "own_keys" not in vars(cls):
             cls.own_keys = None
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
@@ -65,15 +67,14 @@ class DefaultOptimWrapperConstructor:
             )
         self.optim_wrapper_cfg = optim_wrapper_cfg.copy()
         self.optimizer_cfg = self.optim_wrapper_cfg.pop("optimizer", None)
-        if not isinstance(self.optimizer_cfg, dict) or "type" not in self.optimizer_cfg:
-            raise ConfigError(
-                "optim_wrapper needs an optimizer with a type, such as optim_wrapper=dict(optimizer=dict(type='SGD', "
-                f"lr=0.1)), got optimizer={self.optimizer_cfg!r}"
-            )
+        if not isinstance(self.optimizer_cfg, dict):
+            raise RuleError(f"`optim_wrapper_cfg` must contain {_OPTIMIZER}, got optimizer={self.optimizer_cfg!r}")
         self.paramwise_cfg = {} if paramwise_cfg is None else paramwise_cfg
         self.base_lr = self.optimizer_cfg.get("lr")
         self.base_wd = self.optimizer_cfg.get("weight_decay")
         self._validate_cfg()
+        if "type" not in self.optimizer_cfg:
+            raise ConfigKeyError(f"`optim_wrapper_cfg` must contain {_OPTIMIZER}, got optimizer={self.optimizer_cfg!r}")
 
     def __call__(self, model: nn.Module) -> BaseOptimWrapper:
         """Build the optimizer over ``model`` (a wrapper's ``module`` if it has one) and the optim wrapper around it."""
@@ -103,8 +104,9 @@ class DefaultOptimWrapperConstructor:
             group: dict[str, Any] = {"params": [param]}
             if self.paramwise_cfg.get("bypass_duplicate", False) and self._is_in(group, params):
                 print_log(
-                    f"{prefix}.{name} is shared with an earlier module and is taken once (bypass_duplicate=True)",
+                    f"{prefix} is duplicate. It is skipped since bypass_duplicate=True: its {name} has a group already",
                     logger="current",
+                    level=logging.WARNING,
                 )
                 continue
             if not param.requires_grad:
@@ -197,7 +199,7 @@ class DefaultOptimWrapperConstructor:
                 f"paramwise_cfg custom_keys has {key!r}, which no parameter name of {type(model).__name__} contains."
                 f"{did_you_mean(key, sorted({*names, *parts} - {''}))}"
             )
-            if not self.paramwise_cfg.get("allow_unmatched_keys", False):
+            if not self.paramwise_cfg.get("allow_unmatched_keys", not defaults.refuses_idle_params):
                 raise ConfigError(f"{message} Take it out, or set allow_unmatched_keys=True there to be warned only")
             print_log(message, logger="current", level=logging.WARNING)
 
@@ -247,7 +249,7 @@ def _check_duplicates(params: list[dict[str, Any]], model: nn.Module) -> None:
             if id(param) in seen:
                 names = [n for n, p in model.named_parameters(remove_duplicate=False) if p is param]
                 raise ConfigError(
-                    f"{' and '.join(names)} are one shared parameter, which paramwise_cfg would give two groups: set "
+                    f"some parameters appear in more than one parameter group: {' and '.join(names)} are one. Set "
                     "paramwise_cfg bypass_duplicate=True to take it once, by its first name"
                 )
             seen.add(id(param))

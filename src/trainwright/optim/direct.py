@@ -38,7 +38,7 @@ def step(optimizer: Optimizer) -> None:
 
 def zero_grad(optimizer: Optimizer) -> None:
     """``optimizer.zero_grad()``: every gradient becomes None."""
-    replaced = type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer)
+    replaced = getattr(type(optimizer), "zero_grad", None) is not Optimizer.zero_grad or "zero_grad" in vars(optimizer)
     if replaced or _is_watched(optimizer):
         optimizer.zero_grad()
         return
@@ -62,7 +62,9 @@ def _only_notes(own: Any, outer: Any) -> bool:
 
 def _look_into(kind: type[Optimizer]) -> tuple[Any, Any]:
     """The class's ``step``, and what torch's wrapper calls, which ``functools.wraps`` left in ``__wrapped__``."""
-    outer = kind.step
+    outer = getattr(kind, "step", None)
+    if outer is None:  # a mock
+        return None, None
     inner = getattr(outer, "__wrapped__", None) if getattr(outer, "hooked", False) else None
     _inner_steps[kind] = outer, inner
     return outer, inner

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError
 
 
@@ -30,6 +31,8 @@ def freeze(model: nn.Module, custom_keys: dict[str, Any], deciding: Callable[[st
             f"{name} has no parameter left to train: with requires_grad=False for {', '.join(keys)} in custom_keys "
             "all of them are frozen. Take one out, or set requires_grad=True for a longer key"
         )
+    if not defaults.refuses_idle_params:
+        return
     raise ConfigError(
         f"{name} has no parameter to train: it has none at all, or requires_grad is False for all of them. Unfreeze a "
         "part of it, or set requires_grad=True for it in paramwise_cfg custom_keys"

@@ -93,4 +93,4 @@ def stalled_s(runner: Any) -> float | None:
         return None
     total = sum(saver.stalls)
     saver.stalls.clear()
-    return total
+    return total or None

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigTypeError, RuleError
 from trainwright.base.text import did_you_mean
+from trainwright.device import get_max_cuda_memory, is_cuda_available
 from trainwright.engine.loops.base import pass_length
 from trainwright.registry import LOG_PROCESSORS
 from trainwright.runner.background_saves import STALL, stalled_s
@@ -58,16 +60,14 @@ class LogProcessor:
         names: set[str] = set()
         for item in self.custom_cfg:
             if "data_src" not in item:
-                raise ConfigError(
-                    f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar."
-                )
+                raise RuleError(f"log_processor custom_cfg item {item!r} lacks data_src, the name of a logged scalar.")
             window = item.get("window_size")
             if window == "epoch" and self.by_epoch is False:
-                raise ConfigError("log_processor window_size='epoch' needs by_epoch=True.")
+                raise RuleError("log_processor window_size='epoch' needs by_epoch=True.")
             self._check_statistic(item)
             name = item.get("log_name", item["data_src"])
             if name in names:
-                raise ConfigError(f"log_processor custom_cfg writes {name!r} twice: give one of them another log_name.")
+                raise RuleError(f"log_processor custom_cfg writes {name!r} twice: give one of them another log_name.")
             names.add(name)
 
     @staticmethod
@@ -75,19 +75,17 @@ class LogProcessor:
         name, known = item.get("method_name", "mean"), HistoryBuffer.known_statistics()
         method = HistoryBuffer.method(name) if isinstance(name, str) else None
         if method is None:
-            raise ConfigError(
+            raise RuleError(
                 f"log_processor method_name {name!r} is unknown; known: {', '.join(known)}.{did_you_mean(name, known)}"
             )
         window = item.get("window_size")
         if window is not None and not isinstance(window, int) and window not in ("epoch", "global"):
-            raise ConfigError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
+            raise RuleError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
         arguments = {key: value for key, value in item.items() if key not in ("data_src", "log_name", "method_name")}
         try:
             inspect.signature(method).bind(None, **arguments)
         except TypeError as error:
-            raise ConfigError(
-                f"log_processor custom_cfg item {item!r}: {name} takes other arguments: {error}."
-            ) from None
+            raise RuleError(f"log_processor custom_cfg item {item!r}: {name} takes other arguments: {error}.") from None
 
     def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[dict[str, Any], str]:
         """Scalars and line after iteration ``batch_idx`` of ``mode`` (train, val or test); flushes the metrics."""
@@ -105,12 +103,13 @@ class LogProcessor:
         if mode != "test" and self._by_epoch(runner):
             tag["epoch"] = self._get_epoch(runner, mode)
         tag["iter"] = runner.iter + 1
-        tag["memory"] = memory = self._get_max_memory(runner)
-        parts.append(f"memory: {memory}")
+        if defaults.logs_host_memory or is_cuda_available():
+            tag["memory"] = memory = self._get_max_memory(runner)
+            parts.append(f"memory: {memory}")
         # Metrics of an evaluation come with its end; until then the histories hold those of the one before.
         # So does the loss of a loop that computes it; what a hook puts under such a name in each iteration is shown.
         hides_losses = self._loop_has_losses(runner, mode)
-        parts += [
+        items = [
             f"{name}: {self._text(value)}"
             for name, value in shown.items()
             if mode == "train" or ("loss" in name and not hides_losses)
@@ -118,8 +117,8 @@ class LogProcessor:
         stalled = stalled_s(runner) if mode == "train" else None
         if stalled is not None:
             tag[STALL] = stalled
-            parts.append(f"{STALL}: {self._text(stalled)}")
-        return tag, "  ".join(parts)
+            items.append(f"{STALL}: {self._text(stalled)}")
+        return tag, "".join(f"{part}  " for part in parts) + "  ".join(items)
 
     def get_log_after_epoch(
         self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
@@ -230,14 +229,19 @@ class LogProcessor:
         """A copy of ``custom_cfg`` whose windows are numbers of iterations."""
         parsed = [dict(item) for item in (self.custom_cfg if custom_cfg is None else custom_cfg)]
         for item in parsed:
-            if item.get("window_size") == "epoch":
+            window = item.get("window_size")
+            if window == "epoch":
                 item["window_size"] = batch_idx + 1
-            elif item.get("window_size") == "global":
+            elif window == "global":
                 item["window_size"] = int(runner.iter) + 1
+            elif window is not None and not isinstance(window, int):
+                raise ConfigTypeError(f"log_processor window_size {window!r} must be a number, 'epoch' or 'global'.")
         return parsed
 
     def _get_max_memory(self, runner: Any) -> int:
-        return peak_memory_mb(runner.strategy.device)
+        if defaults.logs_host_memory:
+            return peak_memory_mb(runner.strategy.device)
+        return get_max_cuda_memory(getattr(runner.model, "output_device", None))
 
     def _get_iter(self, runner: Any, batch_idx: int) -> int:
         return batch_idx + 1 if self._by_epoch(runner) else int(runner.iter) + 1
@@ -263,7 +267,7 @@ class LogProcessor:
 
 def _check_mode(mode: str, known: tuple[str, ...]) -> None:
     if mode not in known:
-        raise ConfigError(f"mode must be {', '.join(known[:-1])} or {known[-1]} here, but got {mode!r}.")
+        raise RuleError(f"mode must be {', '.join(known[:-1])} or {known[-1]} here, but got {mode!r}.")
 
 
 def peak_memory_mb(device: torch.device) -> int:

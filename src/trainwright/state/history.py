@@ -146,7 +146,7 @@ class HistoryBuffer:
     def mean(self, window_size: int | None = None) -> float:
         """Sum of values over sum of counts in the last ``window_size`` entries (all when None)."""
         values, counts = self._window(window_size)
-        return sum(values) / sum(counts) if len(values) < 32 else float(np.sum(values) / np.sum(counts))
+        return float(np.sum(values) / np.sum(counts))  # NumPy adds in an order of its own, and so does MMEngine
 
     def max(self, window_size: int | None = None) -> float:
         """The largest of the last ``window_size`` values."""

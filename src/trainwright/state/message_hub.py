@@ -92,6 +92,15 @@ class MessageHub:
         return self.metrics.histories
 
     @property
+    def _log_scalars(self) -> dict[str, HistoryBuffer]:  # what MMEngine calls it, where tests put histories
+        return self.log_scalars
+
+    @_log_scalars.setter
+    def _log_scalars(self, histories: dict[str, HistoryBuffer]) -> None:
+        self.metrics.flush()
+        self.metrics.histories = histories
+
+    @property
     def runtime_info(self) -> dict[str, Any]:
         """The latest of everything that is not a scalar over time."""
         for key, read in self.live.items():

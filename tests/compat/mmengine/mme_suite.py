@@ -42,3 +42,9 @@ def packages(*names):
     """Mocks in the place of packages that are not installed."""
     with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
         yield [sys.modules[name] for name in names]
+
+
+def has_gpu():
+    import torch
+
+    return torch.cuda.is_available()

@@ -106,4 +106,4 @@ def pass_length(loop: Any) -> int | None:
     """How many batches a pass of an evaluation loop has, None where nobody knows; also for loops of a user's own."""
     if loop is None:
         return None
-    return loop.pass_length if hasattr(loop, "pass_length") else length_or_none(loop.dataloader)
+    return loop.pass_length if hasattr(type(loop), "pass_length") else length_or_none(loop.dataloader)
