@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,12 @@ import torch
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE / "configs"
 ENGINES = ("mmengine", "trainwright")
+SETTINGS = {
+    "PYTHONPATH": str(HERE),  # where stopping.py is
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
 OF_TIME = ("time", "data_time", "memory", "eta")
 
 needs_clients = [
@@ -49,7 +57,7 @@ def run(engine: str, script: Path, *arguments: object, folder: Path, status: int
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**kept, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "NO_ALBUMENTATIONS_UPDATE": "1"},
+        env={**kept, **SETTINGS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,9 +94,32 @@ def saved(path: Path) -> dict:
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
-def same_tensors(found: dict, expected: dict) -> int:
-    """The same names with the same tensors to 1e-6; gives how many."""
-    assert list(found) == list(expected)
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, at=name: f"{at}: {text}")
-    return len(expected)
+def same_tree(found: Any, expected: Any, at: str = "") -> int:
+    """What MMEngine has in a tree of state is in ours too, numbers and tensors to 1e-6; gives how many of them."""
+    if isinstance(expected, Mapping):
+        assert set(expected) <= set(found), at
+        return sum(same_tree(found[key], value, f"{at}.{key}") for key, value in expected.items())
+    if isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), at
+        pairs = zip(found, expected, strict=True)
+        return sum(same_tree(one, other, f"{at}[{n}]") for n, (one, other) in enumerate(pairs))
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6, msg=lambda text: f"{at}: {text}")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-6), at
+    else:
+        assert found == expected, at
+    return 1
+
+
+def same_training(found: Path, expected: Path) -> int:
+    """Two checkpoints of a training have the same in them: all but what says when and where it was made."""
+    ours, theirs = saved(found), saved(expected)
+    parts = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers")
+    count = sum(same_tree(ours[part], theirs[part], part) for part in parts if part in theirs)
+    names = {"epoch", "iter", "seed", "dataset_meta"} & set(theirs["meta"])
+    count += sum(same_tree(ours["meta"][name], theirs["meta"][name], f"meta.{name}") for name in sorted(names))
+    infos = theirs["message_hub"]["runtime_info"]
+    clocks = [name for name in ("epoch", "iter", "max_epochs", "max_iters", "best_score") if name in infos]
+    same_tree(ours["message_hub"]["runtime_info"], {name: infos[name] for name in clocks}, "runtime_info")
+    return count

@@ -43,4 +43,5 @@ param_scheduler = [
 ]
 custom_hooks = [dict(type="EMAHook", momentum=0.1)]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
+log_processor = dict(window_size=1)  # each loss by itself, not the mean of the last ten
 randomness = dict(seed=3, deterministic=True)
