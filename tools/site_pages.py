@@ -178,7 +178,8 @@ def on_config(config: Any) -> Any:
 
 def tutorials() -> list[str]:
     """The tutorials, in the order in which they are best read; one that has no place there comes last."""
-    first = ("config", "hooks", "evaluation", "resume", "strategies", "gans")
+    first = ["config", "hooks", "evaluation", "resume", "strategies", "gans"]
+    first += ["migration-mmengine", "migration-mmcv1", "migration-detectron2"]
     names = [path.stem for path in (ROOT / "docs" / "tutorials").glob("*.md")]
     names.sort(key=lambda name: (first.index(name) if name in first else len(first), name))
     return [f"tutorials/{name}.md" for name in names]

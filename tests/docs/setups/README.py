@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 Path("train.py").write_text(
-    "import importlib.util\nassert any(importlib.util.find_spec(name) for name in ('mmcv', 'detectron2'))\n",
+    "from importlib.util import find_spec\nassert any(map(find_spec, ('mmcv', 'detectron2', 'mmengine')))\n",
     encoding="utf-8",
 )
 TRAIN = "trainwright train configs/digits/cnn.py --work-dir work_dirs/digits --cfg-options train_cfg.max_epochs=1"
