@@ -83,7 +83,13 @@ def config(tmp_path):
 def feed(backend, config):
     """What a run writes: its config, two lines, a picture."""
     backend.add_config(config)
-    backend.add_scalars({"loss": torch.tensor(0.5), "note": "text", "step": 7}, step=3)
+    numbers = {"loss": torch.tensor(0.5), "note": "text"}
+    if backend.step_is_apart:
+        with pytest.raises(AssertionError, match=r"gets the step as add_scalars\(..., step=\), and none among"):
+            backend.add_scalars({**numbers, "step": 7}, step=3)
+        backend.add_scalars(numbers, step=7)
+    else:
+        backend.add_scalars({**numbers, "step": 7}, step=3)
     backend.add_scalar("lr", np.float64(0.25), step=8)
     backend.add_image("cat", PICTURE, step=9)
     backend.close()
@@ -98,6 +104,7 @@ def test_the_names_of_configs():
 @pytest.mark.parametrize(("name", "package"), PACKAGES.items())
 def test_a_package_that_is_not_there_is_an_error_when_the_writer_is_made(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     command = r"trainwright\[vis\]" if package == "tensorboard" else f"pip install {package}"
     with pytest.raises(MissingExtraError, match=f"{name} needs the package '{package}'.*{command}"):
         VISBACKENDS.get(name)("folder")
@@ -124,7 +131,7 @@ def test_wandb(spied, config, tmp_path):
     feed(backend, config)
     assert calls == [
         ("wandb.init", {"project": "p", "dir": str(tmp_path)}),
-        ("wandb.init().define_metric", {"name": "acc", "summary": "max"}),
+        ("wandb.define_metric", "acc", {"summary": "max"}),
         ("wandb.init().watch", model, {"log": "all"}),
         ("wandb.init().config.update", config.to_dict(), {"allow_val_change": False}),
         ("wandb.init().log_code", {"name": "code"}),
@@ -144,7 +151,10 @@ def test_wandb_takes_metrics_as_a_list_and_refuses_the_rest(spied, tmp_path):
     calls = spied("wandb")
     kind = VISBACKENDS.get("WandbVisBackend")
     kind(str(tmp_path), define_metric_cfg=[{"name": "loss", "step_metric": "epoch"}]).open()
-    assert calls[1:] == [("wandb.init().define_metric", {"name": "loss", "step_metric": "epoch"})]
+    assert calls[1:] == [("wandb.define_metric", {"name": "loss", "step_metric": "epoch"})]
+    calls.clear()
+    kind(str(tmp_path), {"reinit": "create_new"}, {"acc": "max"}).open()
+    assert calls[1:] == [("wandb.init().define_metric", "acc", {"summary": "max"})]
     with pytest.raises(ConfigTypeError, match="define_metric_cfg must be a dict or a list of dicts, but got a str"):
         kind(str(tmp_path), define_metric_cfg="loss")
 

@@ -1,6 +1,7 @@
 import logging
 import sys
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -147,8 +148,21 @@ def test_cv2_shows_what_it_takes_for_blue_green_red(screen, monkeypatch):
         visualizer.show(IMAGE, backend="cv2")
 
 
+def test_a_grey_picture_goes_to_cv2_as_it_is_and_not_without_a_screen(screen, monkeypatch, warnings_logged):
+    shown = []
+    cv2 = mock.Mock(imshow=lambda _, image: shown.append(image))
+    monkeypatch.setattr("trainwright.visualization.visualizer.cv2", cv2)
+    Visualizer().show(IMAGE, backend="cv2")
+    assert shown[0] is IMAGE
+    monkeypatch.undo()
+    visualizer = Visualizer()
+    assert [visualizer.show(IMAGE, backend="cv2"), visualizer.show(IMAGE)] == [None, None]
+    assert len(warnings_logged) == 1
+    assert not hasattr(visualizer, "manager")
+
+
 def test_another_way_to_show_is_refused():
-    with pytest.raises(ConfigError, match=r"backend of show must be one of \('matplotlib', 'cv2'\), but got 'tk'"):
+    with pytest.raises(ConfigError, match="backend of show must be 'matplotlib' or 'cv2', but got 'tk'"):
         Visualizer().show(IMAGE, backend="tk")
 
 

@@ -80,6 +80,10 @@ class MissingMetricError(ConfigError, RuntimeError, KeyError):
         return str(self.args[0])  # KeyError would print the repr of the message
 
 
+class NameTakenError(ConfigError, RuntimeError):
+    """Two parts of a run have one name."""
+
+
 class CustomImportError(ConfigError, ImportError):
     """A module named in `custom_imports` that cannot be imported."""
 
@@ -206,6 +210,10 @@ class WorkDirLockedError(WorkDirError):
 
 class MissingExtraError(TrainwrightError, ImportError):
     """An optional package that is not installed; names the extra that brings it."""
+
+
+class NoScreenError(TrainwrightError, ImportError):
+    """Something is to be shown, and there is no screen."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import RuleError, RuleTypeError
 from trainwright.base.optional import require
 from trainwright.visualization import featmap as maps
 from trainwright.visualization.utils import (
@@ -94,7 +94,7 @@ class Drawing:
         """Start over with this picture, (H, W, 3) RGB or (H, W) grey, 8-bit."""
         if image is None or np.ndim(image) not in (2, 3):
             found = "None" if image is None else f"an array of shape {np.shape(image)}"
-            raise ConfigTypeError(f"an image must be an array of shape (H, W, 3) or (H, W), but got {found}.")
+            raise RuleTypeError(f"an image must be an array of shape (H, W, 3) or (H, W), but got {found}.")
         image = np.asarray(tensor2ndarray(image)).astype(np.uint8)
         self._image = image
         self.height, self.width = image.shape[:2]
@@ -116,7 +116,7 @@ class Drawing:
 
     def _axes(self) -> Axes:
         if self._image is None:
-            raise ConfigError("there is no picture to draw on: call set_image(image) first.")
+            raise RuleError("there is no picture to draw on: call set_image(image) first.")
         return self.ax_save
 
     def _is_posion_valid(self, position: np.ndarray) -> bool:
@@ -126,7 +126,8 @@ class Drawing:
 
     def _warn_outside(self, what: str, *positions: np.ndarray) -> None:
         if not all(self._is_posion_valid(position) for position in positions):
-            warnings.warn(f"{what} lies outside of the picture and may not show.", UserWarning, stacklevel=3)
+            text = f"Warning: The {what} is out of bounds, the drawn {what} may not be in the image"
+            warnings.warn(text, UserWarning, stacklevel=3)
 
     def _widths(self, line_widths: Width, count: int) -> list[float]:
         """One width for each, no thinner than 1 and no thicker than fits the size of the picture."""
@@ -166,7 +167,7 @@ class Drawing:
         count = len(words)
         places = _points("positions", positions)
         check_shape("positions", places, len(places) == count, f"({count}, 2), one row for each text")
-        self._warn_outside("a text", places)
+        self._warn_outside("text", places)
         given: dict[str, tuple[Any, tuple[type, ...]]] = {
             "font_sizes": (self._default_font_size if font_sizes is None else font_sizes, (int, float)),
             "colors": (colors, (str, tuple)),
@@ -206,7 +207,7 @@ class Drawing:
         xs, ys = _points("x_datas", x_datas), _points("y_datas", y_datas)
         check_shape("y_datas", ys, xs.shape == ys.shape, f"of x_datas, {xs.shape}")
         lines = np.stack((xs, ys), axis=-1)
-        self._warn_outside("a line", lines)
+        self._warn_outside("line", lines)
         axes.add_collection(
             LineCollection(
                 lines.tolist(), colors=color_val_matplotlib(colors), linestyles=line_styles, linewidths=line_widths
@@ -233,7 +234,7 @@ class Drawing:
         radii = np.atleast_1d(tensor2ndarray(radius))
         centers = _points("center", center)
         check_shape("center", centers, len(centers) == len(radii), f"({len(radii)}, 2), one row for each radius")
-        self._warn_outside("a circle", centers - radii[:, None], centers + radii[:, None])
+        self._warn_outside("circle", centers - radii[:, None], centers + radii[:, None])
         circles = [Circle(tuple(c), r) for c, r in zip(centers.tolist(), radii.tolist(), strict=True)]
         axes.add_collection(
             PatchCollection(
@@ -261,11 +262,11 @@ class Drawing:
         boxes = _points("bboxes", bboxes, 4)
         if (boxes[:, :2] > boxes[:, 2:]).any():
             wrong = boxes[(boxes[:, :2] > boxes[:, 2:]).any(axis=1)][0].tolist()
-            raise ConfigError(f"a box must be (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, but got {wrong}.")
-        self._warn_outside("a box", boxes.reshape(-1, 2))
+            raise RuleError(f"a box must be (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, but got {wrong}.")
+        self._warn_outside("bbox", boxes.reshape(-1, 2))
         corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "a polygon lies outside", UserWarning)  # said above
+            warnings.filterwarnings("ignore", "Warning: The polygon is out of bounds", UserWarning)  # said above
             return self.draw_polygons(
                 list(corners),
                 alpha=alpha,
@@ -292,7 +293,7 @@ class Drawing:
         shapes = [tensor2ndarray(p) for p in (polygons if isinstance(polygons, list) else [polygons])]
         for shape in shapes:
             check_shape("a polygon", shape, shape.ndim == 2 and shape.shape[1] == 2, "(M, 2)")
-        self._warn_outside("a polygon", *shapes)
+        self._warn_outside("polygon", *shapes)
         axes.add_collection(
             PolyCollection(
                 shapes,
@@ -310,7 +311,7 @@ class Drawing:
         check_type("binary_masks", binary_masks, (np.ndarray, torch.Tensor))
         masks = tensor2ndarray(binary_masks)
         if masks.dtype != np.bool_:
-            raise ConfigTypeError(f"binary_masks must be bool, but got {masks.dtype}: compare with a threshold first.")
+            raise RuleTypeError(f"binary_masks must be bool, but got {masks.dtype}: compare with a threshold first.")
         image = self.get_image()
         masks = masks[None] if masks.ndim == 2 else masks
         check_shape("binary_masks", masks, masks.shape[1:] == image.shape[:2], f"(N, {self.height}, {self.width})")

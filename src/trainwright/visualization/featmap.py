@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import RuleError, RuleTypeError
 from trainwright.base.optional import require
-from trainwright.visualization.utils import blend, check_shape, check_type, img_from_canvas, tensor2ndarray
+from trainwright.visualization.utils import blend, check_shape, img_from_canvas, tensor2ndarray
 
 REDUCTIONS = ("squeeze_mean", "select_max")
 # How three channels become one brightness; in this order because MMEngine's are taken for blue, green, red.
@@ -48,28 +48,33 @@ def draw_featmap(
     alpha: float,
 ) -> np.ndarray:
     """See ``Visualizer.draw_featmap``."""
-    check_type("featmap", featmap, torch.Tensor)
-    check_shape("featmap", featmap, featmap.ndim == 3, "(C, H, W)")
+    if not isinstance(featmap, torch.Tensor):
+        raise RuleTypeError(f"`featmap` should be torch.Tensor, but got {type(featmap)}")
+    if featmap.ndim != 3:
+        shape = tuple(featmap.shape)
+        raise RuleError(f"Input dimension must be 3, but got {featmap.ndim}: featmap is (C, H, W), not {shape}")
     maps = featmap.detach().cpu().float()
     if overlaid_image is not None and overlaid_image.ndim == 2:
         overlaid_image = np.repeat(overlaid_image[..., None], 3, axis=-1)
     maps, overlaid_image = _of_one_size(maps, overlaid_image, resize_shape)
     if channel_reduction is not None:
         if channel_reduction not in REDUCTIONS:
-            raise ConfigError(f"channel_reduction must be one of {REDUCTIONS} or None, but got {channel_reduction!r}.")
+            raise RuleError(f"channel_reduction must be one of {REDUCTIONS} or None, but got {channel_reduction!r}.")
         one = maps.mean(dim=0) if channel_reduction == "squeeze_mean" else maps[_strongest(maps, 1)]
         return convert_overlay_heatmap(one, overlaid_image, alpha)
     if topk <= 0:
         if maps.shape[0] not in (1, 3):
-            raise ConfigError(
-                f"a feature map of {maps.shape[0]} channels is no picture, which has 1 or 3: set channel_reduction, or "
-                f"topk (now {topk}) to the number of channels to show."
+            raise RuleError(
+                "The input tensor channel dimension must be 1 or 3 when topk is less than 1, but the channel dimension "
+                f"you input is {maps.shape[0]}, you can use the channel_reduction parameter or set topk greater than 0 "
+                f"to solve the error: it is {topk} now, and the number of channels to show"
             )
         return convert_overlay_heatmap(maps, overlaid_image, alpha)
     rows, columns = arrangement
     if rows * columns < topk:
-        raise ConfigError(
-            f"arrangement={tuple(arrangement)} has {rows * columns} places for topk={topk} channels: make it larger."
+        raise RuleError(
+            "The product of row and col in the `arrangement` is less than topk, please set the `arrangement` "
+            f"correctly: {tuple(arrangement)} has {rows * columns} places for topk={topk} channels"
         )
     return _grid(maps, _strongest(maps, min(topk, maps.shape[0])), rows, columns, overlaid_image, alpha)
 

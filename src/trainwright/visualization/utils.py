@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,9 +34,9 @@ def check_type(name: str, value: Any, valid_type: Types) -> None:
 
 
 def check_length(name: str, value: Any, valid_length: int) -> None:
-    """Raise ConfigError for a list shorter than ``valid_length``; what is longer is not used."""
+    """Raise RuleError for a list shorter than ``valid_length``; what is longer is not used."""
     if isinstance(value, list) and len(value) < valid_length:
-        raise ConfigError(
+        raise RuleError(
             f"{name} has {len(value)} entries for {valid_length} things to draw: give one for each, or a single value."
         )
 
@@ -48,9 +48,9 @@ def check_type_and_length(name: str, value: Any, valid_type: Types, valid_length
 
 
 def check_shape(name: str, value: Any, ok: bool, wanted: str) -> None:
-    """Raise ConfigError with the shape of ``value`` unless ``ok``."""
+    """Raise RuleError with the shape of ``value`` unless ``ok``."""
     if not ok:
-        raise ConfigError(f"{name} must have the shape {wanted}, but got {tuple(value.shape)}.")
+        raise RuleError(f"{name} must have the shape {wanted}, but got {tuple(value.shape)}.")
 
 
 def color_val_matplotlib(colors: Any) -> Any:

@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, TextIO, TypeVar
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, WorkDirError
+from trainwright.base.errors import ConfigError, RuleError, RuleTypeError, WorkDirError
 from trainwright.base.optional import require
 from trainwright.registry import VISBACKENDS
 
@@ -19,8 +19,12 @@ def force_init_env(old_func: F) -> F:
     """Decorator of a backend's method: the destination is opened before it runs."""
 
     @wraps(old_func)
-    def opened(self: BaseVisBackend, *args: Any, **kwargs: Any) -> Any:
-        self.open()
+    def opened(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(self, "_init_env"):
+            raise AttributeError(f"{type(self)} has no _init_env method, which opens its destination")
+        if not getattr(self, "_env_initialized", False):
+            self._init_env()
+            self._env_initialized = True
         return old_func(self, *args, **kwargs)
 
     return opened  # type: ignore[return-value]
@@ -119,13 +123,16 @@ class LocalVisBackend(BaseVisBackend):
     ) -> None:
         super().__init__(save_dir)
         if not config_save_file.endswith((".py", ".json", ".yaml", ".yml")):
-            raise ConfigError(f"config_save_file={config_save_file!r} must end in .py, .json, .yaml or .yml")
+            raise RuleError(f"config_save_file={config_save_file!r} must end in .py, .json, .yaml or .yml")
         if not scalar_save_file.endswith(".json"):
-            raise ConfigError(f"scalar_save_file={scalar_save_file!r} must end in .json")
-        self._img_save_dir = img_save_dir
-        self._config_save_file = config_save_file
-        self._scalar_save_file = scalar_save_file
-        self._files: dict[str, TextIO] = {}
+            raise RuleError(f"scalar_save_file={scalar_save_file!r} must end in .json")
+        self._given = {
+            "_img_save_dir": img_save_dir,
+            "_config_save_file": config_save_file,
+            "_scalar_save_file": scalar_save_file,
+        }
+        self._img_save_dir, self._config_save_file, self._scalar_save_file = self._given.values()
+        self._files: dict[Path, TextIO] = {}
 
     @property
     def folder(self) -> Path:
@@ -137,32 +144,34 @@ class LocalVisBackend(BaseVisBackend):
     @property
     def scalar_file(self) -> Path:
         """The file that every scalar goes to."""
-        return self.folder / self._scalar_save_file
+        return self.folder / self._given["_scalar_save_file"]
 
     def _init_env(self) -> None:
         self._make_folder(self.folder)
+        for attribute, name in self._given.items():
+            setattr(self, attribute, str(self.folder / name))
 
     def add_config(self, config: Any, **kwargs: Any) -> None:
         """Dump ``config`` (anything with ``dump(path)``)."""
         self.open()
-        config.dump(str(self.folder / self._config_save_file))
+        config.dump(self._config_save_file)
 
     def add_image(self, name: str, image: Any, step: int = 0, **kwargs: Any) -> None:
         """Write ``{name}_{step}.png``; ``image`` is (H, W, 3) RGB or (H, W) grey, 8-bit. ``name`` may hold folders."""
         dtype = getattr(image, "dtype", type(image).__name__)
         if dtype != "uint8":
-            raise ConfigTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {dtype}.")
+            raise RuleTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {dtype}.")
         self.open()
         require("matplotlib", "vis", "writing pictures")
         from matplotlib.image import imsave
 
-        file = self.folder / self._img_save_dir / f"{name}_{step}.png"
+        file = Path(self._img_save_dir, f"{name}_{step}.png")
         self._make_folder(file.parent)
         imsave(file, image, cmap="gray", vmin=0, vmax=255)
 
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Append ``{name: value, "step": step}``."""
-        self._write(self._scalar_save_file, {name: value, "step": step})
+        self._write(self.scalar_file, {name: value, "step": step})
 
     def add_scalars(
         self, scalar_dict: Mapping[str, Any], step: int = 0, file_path: str | None = None, **kwargs: Any
@@ -174,23 +183,21 @@ class LocalVisBackend(BaseVisBackend):
         line = {**scalar_dict, "step": scalar_dict.get("step", step)}
         if file_path is not None:
             if not file_path.endswith(".json") or self.folder / file_path == self.scalar_file:
-                raise ConfigError(
-                    f"file_path={file_path!r} must end in .json and must not be {self._scalar_save_file!r}"
-                )
-            self._write(file_path, line)
-        self._write(self._scalar_save_file, line)
+                raise RuleError(f"file_path={file_path!r} must end in .json and must not be {self.scalar_file.name!r}")
+            self._write(self.folder / file_path, line)
+        self._write(self.scalar_file, line)
 
     def close(self) -> None:
         """Close the files."""
         while self._files:
             self._files.popitem()[1].close()
 
-    def _write(self, name: str, line: dict[str, Any]) -> None:
+    def _write(self, path: Path, line: dict[str, Any]) -> None:
         text = _JSON.encode(line)
-        file = self._files.get(name)
+        file = self._files.get(path)
         if file is None:
             self.open()
-            file = self._files[name] = (self.folder / name).open("a", encoding="utf-8")
+            file = self._files[path] = path.open("a", encoding="utf-8")
         file.write(text + "\n")
         file.flush()
 

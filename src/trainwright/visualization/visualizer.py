@@ -6,12 +6,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, NameTakenError
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.logs import print_log
 from trainwright.base.text import did_you_mean
@@ -23,10 +24,12 @@ from trainwright.visualization.guard import WriterGuard
 from trainwright.visualization.scalars import RESUMED, Cut
 from trainwright.visualization.trackers.base import Tracker
 from trainwright.visualization.vis_backend import BaseVisBackend, LocalVisBackend
-from trainwright.visualization.window import Window
+from trainwright.visualization.window import OpenCV, Window, wait_continue
 
 Backend = BaseVisBackend | Mapping[str, Any]
 VisBackendsType = list[Any] | Mapping[str, Any] | BaseVisBackend | None
+
+cv2: Any = OpenCV()
 
 
 @VISUALIZERS.register_module()
@@ -72,27 +75,23 @@ class Visualizer(Drawing, ManagerMixin):
         folder = None if save_dir is None else str(Path(save_dir) / "vis_data")
         if isinstance(vis_backends, (Mapping, BaseVisBackend)):
             vis_backends = [vis_backends]
-        for entry in vis_backends or []:
+        for entry in _checked(vis_backends or []):
             self._add_backend(entry, folder)
         Drawing.__init__(self, image, fig_save_cfg)
 
-    def _add_backend(self, entry: Backend, folder: str | None) -> None:
+    def _add_backend(self, entry: Any, folder: str | None) -> None:
         name = None
         if isinstance(entry, Mapping):
             spec = dict(entry)
             name = spec.pop("name", None)
             spec.setdefault("save_dir", folder)
             entry = VISBACKENDS.build(spec)
-        if not isinstance(entry, BaseVisBackend):
-            raise ConfigTypeError(
-                f"vis_backends takes configs and BaseVisBackend objects, not a {type(entry).__name__}"
-            )
         name = name or type(entry).__name__
-        if entry.needs_folder and entry.save_dir is None:
+        if _needs_folder(entry) and getattr(entry, "_save_dir", None) is None:
             print_log(f"{name} is not used: it has no folder to write to (save_dir).", "current", logging.WARNING)
             return
         if name in self._vis_backends:
-            raise ConfigError(f"two backends are called {name!r}: give one of them another name with name='...'")
+            raise NameTakenError(f"two backends are called {name!r}: give one of them another name with name='...'")
         self._vis_backends[name] = entry
 
     @property
@@ -126,10 +125,22 @@ class Visualizer(Drawing, ManagerMixin):
         """
         if not is_main_process():
             return None
+        if backend not in ("matplotlib", "cv2"):
+            raise ConfigError(f"backend of show must be 'matplotlib' or 'cv2', but got {backend!r}.")
         if self._window is None:
-            self._window = Window(self.fig_show_cfg)
+            self._window = Window(self.fig_show_cfg, str(id(self)))
         image = self.get_image() if drawn_img is None else drawn_img
-        return self._window.show(image, win_name, wait_time, continue_key, backend)
+        if backend == "cv2":
+            return self._window.show(win_name, lambda window: window.by_cv2(image, win_name, wait_time, cv2))
+        wait = partial(wait_continue, timeout=wait_time, continue_key=continue_key)
+        return self._window.show(win_name, lambda window: window.by_matplotlib(image, win_name, wait))
+
+    @property
+    def manager(self) -> Any:
+        """matplotlib's manager of the window, once something was shown."""
+        if self._window is None or self._window.manager is None:
+            raise AttributeError(f"{type(self).__name__} has shown nothing in a window of matplotlib")
+        return self._window.manager
 
     def add_config(self, config: Any, **kwargs: Any) -> None:
         """Write the config of the run. To trackers it goes with the first thing that is written: until then nobody
@@ -238,3 +249,16 @@ class Visualizer(Drawing, ManagerMixin):
         for name, backend in self._vis_backends.items():
             if isinstance(backend, Tracker) and name in states:
                 self._one(name, backend, "take_up", partial(backend.take_up, states[name], cut))
+
+
+def _checked(entries: Any) -> Any:
+    is_list = isinstance(entries, Sequence) and not isinstance(entries, str)
+    wrong = [entry for entry in entries if not isinstance(entry, (Mapping, BaseVisBackend))] if is_list else [entries]
+    if not wrong:
+        return entries
+    raise ConfigTypeError(f"vis_backends takes configs and BaseVisBackend objects, not a {type(wrong[0]).__name__}")
+
+
+def _needs_folder(backend: Any) -> bool:
+    asked = signature(type(backend).__init__).parameters.get("save_dir")
+    return getattr(backend, "needs_folder", True) and asked is not None and asked.default is asked.empty

@@ -6,18 +6,18 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainwright.base.errors import ConfigError, MissingExtraError
+from trainwright.base.errors import MissingExtraError, NoScreenError
 from trainwright.base.logs import print_log
 from trainwright.base.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_KINDS = ("matplotlib", "cv2")
 # Backends of matplotlib that only write files.
 _NO_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 _ADVICE = "there is no screen to show it on. Save it instead (add_image, or out_dir of the visualization hook)."
@@ -26,31 +26,30 @@ _ADVICE = "there is no screen to show it on. Save it instead (add_image, or out_
 class Window:
     """One window, opened when something is first shown. On a machine without a screen it says so once, and no more."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], name: str) -> None:
         self.settings = settings
+        self.name = name
         self.manager: Any = None
         self._told = False
 
-    def show(self, image: np.ndarray, title: str, wait_time: float, continue_key: str, backend: str) -> Any:
-        """Show ``image``; it ends as ``wait_continue`` does."""
-        if backend not in _KINDS:
-            raise ConfigError(f"backend of show must be one of {_KINDS}, but got {backend!r}.")
-        why = _no_screen()
-        if why is None:
-            try:
-                if backend == "cv2":
-                    return self._show_cv2(image, title, wait_time)
-                return self._show_matplotlib(image, title, wait_time, continue_key)
-            except ImportError as error:  # matplotlib's way to say that the screen cannot be reached
-                if error.name is not None or isinstance(error, MissingExtraError):
-                    raise
-                why = str(error)
-        if not self._told:
-            self._told = True
-            print_log(f"{title!r} is not shown, {_ADVICE} ({why})", "current", logging.WARNING)
-        return None
+    def show(self, title: str, shown: Callable[[Window], Any]) -> Any:
+        """What ``shown`` gives: one of the functions below, which shows something in this window."""
+        if self._told:
+            return None
+        try:
+            return shown(self)
+        except ImportError as error:  # matplotlib's way to say that the screen cannot be reached
+            if not isinstance(error, NoScreenError) and (
+                error.name is not None or isinstance(error, MissingExtraError)
+            ):
+                raise
+            self.manager, self._told = None, True
+            print_log(f"{title!r} is not shown, {_ADVICE} ({error})", "current", logging.WARNING)
+            return None
 
-    def _show_matplotlib(self, image: np.ndarray, title: str, wait_time: float, continue_key: str) -> Figure | None:
+    def by_matplotlib(self, image: np.ndarray, title: str, wait: Callable[[Figure], Any]) -> Figure | None:
+        """Show ``image`` and ``wait``. A notebook gets the figure."""
+        require("matplotlib", "vis", "showing pictures")
         from matplotlib import pyplot
         from matplotlib.figure import Figure
 
@@ -67,19 +66,33 @@ class Window:
         figure.canvas.draw()
         if "inline" in pyplot.get_backend():
             return figure  # a notebook shows what a cell returns
-        wait_continue(figure, timeout=wait_time, continue_key=continue_key)
+        wait(figure)
         return None
+
+    def by_cv2(self, image: np.ndarray, title: str, wait_time: float, cv2: Any) -> None:
+        """Show ``image`` by OpenCV, which takes blue, green, red."""
+        cv2.namedWindow(winname=self.name)  # one window, whose title changes
+        cv2.setWindowTitle(self.name, title)
+        is_grey = image.ndim == 2 or (image[..., 0] == image[..., 2]).all()
+        cv2.imshow(self.name, image if is_grey else image[..., ::-1])
+        cv2.waitKey(math.ceil(wait_time * 1000))
 
     def _forget(self, event: Any) -> None:
         self.manager = None  # closed by hand: the next picture opens another window
 
-    def _show_cv2(self, image: np.ndarray, title: str, wait_time: float) -> None:
-        cv2: Any = require("cv2", None, "show(backend='cv2')", "pip install opencv-python")
-        window = str(id(self))  # one window, whose title changes
-        cv2.namedWindow(winname=window)
-        cv2.setWindowTitle(window, title)
-        cv2.imshow(window, image[..., ::-1] if image.ndim == 3 else image)
-        cv2.waitKey(math.ceil(wait_time * 1000))
+
+class OpenCV:
+    """The package, where there is a screen: without one it would end the process."""
+
+    def __getattr__(self, name: str) -> Any:
+        _must_have_screen()
+        return getattr(require("cv2", None, "show(backend='cv2')", "pip install opencv-python"), name)
+
+
+def _must_have_screen() -> None:
+    why = _no_screen()
+    if why is not None:
+        raise NoScreenError(why)
 
 
 def _no_screen() -> str | None:
@@ -97,8 +110,9 @@ def _no_screen() -> str | None:
 
 def wait_continue(figure: Any, timeout: float = 0, continue_key: str = " ") -> int:
     """Wait until ``continue_key`` is pressed or ``timeout`` seconds are over (0: no limit) and return 0, or until the
-    window is closed and return 1.
+    window is closed and return 1. NoScreenError where there is nothing to press it on.
     """
+    _must_have_screen()
     from matplotlib.backend_bases import CloseEvent
 
     if figure.canvas.manager is not None:

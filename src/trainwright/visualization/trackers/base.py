@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import RuleError, RuleTypeError
 from trainwright.base.logs import print_log
 from trainwright.base.optional import require
 from trainwright.visualization.scalars import Cut
@@ -35,10 +35,13 @@ class Tracker(BaseVisBackend):
     package: ClassVar[str]
     extra: ClassVar[str | None] = None
     cuts: ClassVar[str | None] = None
+    stand_in: ClassVar[str | None] = None  # a module that will do in place of the package, once it is loaded
+    step_is_apart: ClassVar[bool] = False  # no "step" among the numbers
 
     def __init__(self, save_dir: str | None) -> None:
         super().__init__(save_dir)
-        if sys.modules.get(self.package) is None and find_spec(self.package) is None:
+        loaded = any(sys.modules.get(name) is not None for name in (self.package, self.stand_in) if name is not None)
+        if not loaded and find_spec(self.package) is None:
             self.import_package()
 
     def import_package(self) -> ModuleType:
@@ -71,9 +74,13 @@ class Tracker(BaseVisBackend):
     def add_scalars(
         self, scalar_dict: Mapping[str, Any], step: int = 0, file_path: str | None = None, **kwargs: Any
     ) -> None:
-        """Write the numbers of one step; a "step" among them wins over ``step``. What is no number is left to
-        LocalVisBackend.
+        """Write the numbers of one step; a "step" among them wins over ``step``, unless ``step_is_apart``. What is no
+        number is left to LocalVisBackend.
         """
+        if self.step_is_apart and "step" in scalar_dict:
+            raise RuleError(
+                f"{type(self).__name__} gets the step as add_scalars(..., step=), and none among the numbers."
+            )
         self.open()
         values = dict(scalar_dict)
         at = int(values.pop("step", step))
@@ -153,7 +160,7 @@ def as_picture(name: str, image: Any) -> np.ndarray:
     """``image`` as (H, W, 3) of uint8."""
     if getattr(image, "dtype", None) != np.uint8:
         found = getattr(image, "dtype", type(image).__name__)
-        raise ConfigTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {found}.")
+        raise RuleTypeError(f"a picture must be an array of uint8, 0 to 255, but {name!r} is of {found}.")
     return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else np.asarray(image)
 
 

@@ -29,6 +29,7 @@ class ClearMLVisBackend(Tracker):
     """
 
     package = "clearml"
+    step_is_apart = True
     needs_folder = False
 
     def __init__(

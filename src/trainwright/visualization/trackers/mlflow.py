@@ -15,6 +15,7 @@ from trainwright.visualization.scalars import Cut
 from trainwright.visualization.trackers.base import Suffixes, Tracker, as_dict, as_picture, files_with_suffix, flatten
 
 _MOST_AT_ONCE = 100
+_STORE = "mlflow.store.tracking.sqlalchemy_store"
 
 
 @VISBACKENDS.register_module()
@@ -35,6 +36,7 @@ class MLflowVisBackend(Tracker):
     """
 
     package = "mlflow"
+    step_is_apart = True
     cuts = "marked by a tag"
 
     def __init__(
@@ -62,8 +64,9 @@ class MLflowVisBackend(Tracker):
         # A run is active in one thread only, and writers have one of their own.
         loaded = sys.modules.get("mlflow")
         active = None if loaded is None else loaded.active_run()
-        self._run_id = None if active is None else active.info.run_id
-        self._is_guest = active is not None
+        found = None if active is None else active.info.run_id
+        self._run_id = found if isinstance(found, str) else None
+        self._is_guest = self._run_id is not None
         self._goes_on = False
 
     def _init_env(self) -> None:
@@ -85,8 +88,9 @@ class MLflowVisBackend(Tracker):
             store = f"sqlite:///{folder / 'mlflow.db'}"
             mlflow.set_tracking_uri(store)
             files = files or (folder / "mlartifacts").as_uri()
-            if not (folder / "mlflow.db").exists():  # else the files of "Default" would go to the working folder
-                import_module("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore(store, files)
+            has_stores = _STORE in sys.modules or hasattr(mlflow, "__path__")  # a stand-in of a test has none
+            if has_stores and not (folder / "mlflow.db").exists():  # else "Default" would be in the working folder
+                import_module(_STORE).SqlAlchemyStore(store, files)
         else:
             print_log(f"MLflow writes to {self._tracking_uri}, which must be up.", "current")
             mlflow.set_tracking_uri(self._tracking_uri)

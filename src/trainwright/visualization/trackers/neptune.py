@@ -24,6 +24,7 @@ class NeptuneVisBackend(Tracker):
     """
 
     package = "neptune"
+    step_is_apart = True
     needs_folder = False
 
     def __init__(self, save_dir: str | None = None, init_kwargs: dict[str, Any] | None = None) -> None:

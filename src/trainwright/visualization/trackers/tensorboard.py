@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 from trainwright.io import atomic_write_bytes
 from trainwright.registry import VISBACKENDS
 from trainwright.visualization.scalars import Cut
-from trainwright.visualization.trackers.base import Tracker, as_picture
+from trainwright.visualization.trackers.base import Tracker, as_number, as_picture
 
 
 @VISBACKENDS.register_module()
@@ -19,6 +21,8 @@ class TensorboardVisBackend(Tracker):
     """Event files in ``save_dir``; look at them with ``tensorboard --logdir``. Numbers are kept in 32 bits."""
 
     package = "tensorboard"
+    stand_in = "torch.utils.tensorboard"
+    step_is_apart = True
     extra = "vis"
     cuts = "taken out"
 
@@ -27,7 +31,8 @@ class TensorboardVisBackend(Tracker):
         self._is_new = True
 
     def _init_env(self) -> None:
-        self.import_package()
+        if self.stand_in not in sys.modules:
+            self.import_package()
         from torch.utils.tensorboard import SummaryWriter
 
         self._tensorboard: Any = SummaryWriter(self.make_folder())
@@ -45,6 +50,13 @@ class TensorboardVisBackend(Tracker):
         """Write a picture."""
         self.open()
         self._tensorboard.add_image(name, as_picture(name, image), step, dataformats="HWC")
+
+    def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
+        """Write one number."""
+        if as_number(value) is None:
+            warnings.warn(f"{name} is no number but a {type(value).__name__}: it is skipped.", stacklevel=2)
+            return
+        super().add_scalar(name, value, step)
 
     def log_numbers(self, numbers: dict[str, float], step: int) -> None:
         """One point of one curve each."""

@@ -55,11 +55,15 @@ class WandbVisBackend(Tracker):
         self._wandb: Any = self.import_package()
         self._init_kwargs.setdefault("dir", self.make_folder())
         self._run = self._start()
+        # The functions of the module are those of the run that began last, unless it is one beside others.
+        owner = self._run if self._init_kwargs.get("reinit") == "create_new" else self._wandb
         metrics = self._define_metric_cfg or []
         if isinstance(metrics, dict):
-            metrics = [{"name": name, "summary": summary} for name, summary in metrics.items()]
-        for metric in metrics:
-            self._run.define_metric(**metric)
+            for name, summary in metrics.items():
+                owner.define_metric(name, summary=summary)
+        else:
+            for metric in metrics:
+                owner.define_metric(**metric)
 
     def _start(self) -> Any:
         kwargs = dict(self._init_kwargs)
