@@ -96,7 +96,9 @@ def test_each_of_several_wrappers_has_its_own():
     update(both["one"], model)
     assert seen == ["one"]
     for name in ("before_step", "loss_scale_tensor"):
-        with pytest.raises(NotImplementedError, match=rf"{name} concerns one optimizer.*optim_wrapper\['one'\]"):
+        with pytest.raises(
+            NotImplementedError, match=rf"`{name}` should be called by each optimizer.*optim_wrapper\['one'\]"
+        ):
             getattr(both, name)(*([print] if name == "before_step" else []))
 
 

@@ -188,11 +188,19 @@ def test_use_fsdp_without_a_process_group():
         wrap(make_model(), dtype="float16", use_fsdp=True)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "bfloat", torch.int8])
-def test_bad_dtype(dtype):
-    message = f"dtype must be one of float16, bfloat16, float32, or None for the device's default, got {dtype!r}."
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        wrap(make_model(), dtype=dtype)
+def test_bad_dtype():
+    known = "float16, bfloat16, float32, float64"
+    with pytest.raises(ConfigError, match=rf"dtype should be any of {known}, or None .*, got 'bfloat'."):
+        wrap(make_model(), dtype="bfloat")
+    with pytest.raises(ConfigError, match=rf"None or instance of torch.dtype, one of {known}, got torch.int8"):
+        wrap(make_model(), dtype=torch.int8)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_autocast(dtype):
+    model = make_model()
+    with wrap(model, dtype=dtype).optim_context(model):
+        assert model(torch.ones(1, 6)).dtype is torch.float32
 
 
 def test_a_near_dtype_is_named():
@@ -202,7 +210,9 @@ def test_a_near_dtype_is_named():
 
 @pytest.mark.parametrize("loss_scale", ["dynamik", 0, -1.0, True, None])
 def test_bad_loss_scale(loss_scale):
-    message = f"a number above 0 or a dict of GradScaler arguments, got {loss_scale!r}"
+    message = (
+        f"must be of type float, dict (of GradScaler arguments) or 'dynamic', got {loss_scale!r}; a number is above 0"
+    )
     with pytest.raises(ConfigTypeError, match=re.escape(message)):
         wrap(make_model(), loss_scale=loss_scale)
 

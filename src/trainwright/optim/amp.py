@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
+from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
 from trainwright.base.text import did_you_mean
+from trainwright.device import get_device
 from trainwright.optim.wrapper import NOTHING, OptimWrapper
 from trainwright.registry import OPTIM_WRAPPERS
 
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_LOW = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {**_LOW, "float32": torch.float32, "float64": torch.float64}
 
 
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(OptimWrapper):
     """An :class:`OptimWrapper` under ``torch.autocast``, on any device that has it; parameters stay as they are.
 
-    ``dtype``: 'float16', 'bfloat16', 'float32' (no autocast), the torch dtype, or None for the device's default
-    (float16 on CUDA, bfloat16 on CPU).
+    ``dtype``: 'float16', 'bfloat16', 'float32' or 'float64' (no autocast), the torch dtype, or None for the device's
+    default (float16 on CUDA, bfloat16 on CPU).
 
     ``loss_scale``: 'dynamic'; a number, which then stays; or a dict of arguments for ``torch.amp.GradScaler``.
     bfloat16 has the exponent range of float32 and needs no scaling, so 'dynamic' scales float16 only. With scaling,
@@ -56,7 +58,8 @@ class AmpOptimWrapper(OptimWrapper):
             self._scale_update_param = options["init_scale"] = float(loss_scale)
         elif loss_scale != "dynamic":
             raise ConfigTypeError(
-                f"loss_scale must be 'dynamic', a number above 0 or a dict of GradScaler arguments, got {loss_scale!r}"
+                f"loss_scale must be of type float, dict (of GradScaler arguments) or 'dynamic', got {loss_scale!r}; a "
+                "number is above 0"
             )
         self.loss_scaler = _make_scaler(device, use_fsdp, options)
         step_with_scaler_alone(self.optimizer, self.loss_scaler)
@@ -99,14 +102,15 @@ class AmpOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Autocast around the forward pass, inside the context of accumulation."""
         outer = super().optim_context(model)
-        enabled = self.cast_dtype is not torch.float32
+        enabled = self.cast_dtype is None or self.cast_dtype in _LOW.values()
         cast = torch.autocast(self._device_type(), dtype=self.cast_dtype if enabled else None, enabled=enabled)
         return cast if outer is NOTHING else _both(outer, cast)
 
     def _device_type(self) -> str:
         # Asked each time: the model may have moved since.
-        device: torch.device = self.optimizer.param_groups[0]["params"][0].device
-        return device.type
+        params = (p for group in self.optimizer.param_groups for p in group["params"] if isinstance(p, Tensor))
+        first = next(params, None)
+        return get_device() if first is None else first.device.type
 
 
 @contextmanager
@@ -126,9 +130,11 @@ def _checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     found = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if dtype is None or found in _DTYPES.values():
         return found
-    raise ConfigError(
-        f"dtype must be one of {', '.join(_DTYPES)}, or None for the device's default, got {dtype!r}."
-        f"{did_you_mean(str(dtype), _DTYPES)}"
+    if not isinstance(dtype, str):
+        raise RuleError(f"dtype should be None or instance of torch.dtype, one of {', '.join(_DTYPES)}, got {dtype!r}")
+    raise RuleError(
+        f"dtype should be any of {', '.join(_DTYPES)}, or None for the device's default, got {dtype!r}."
+        f"{did_you_mean(dtype, _DTYPES)}"
     )
 
 

@@ -8,10 +8,18 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from trainwright.base.errors import CheckpointError, ConfigTypeError, RegistryError
+from trainwright.base.errors import CheckpointError, RegistryError, RuleTypeError
 from trainwright.base.text import did_you_mean
 from trainwright.optim.wrapper import OptimWrapper
 from trainwright.registry import OPTIM_WRAPPERS
+
+
+class _UnknownWrapperError(RegistryError, AssertionError):
+    """A name that no wrapper has."""
+
+
+class _ForeignStateError(CheckpointError, AssertionError):
+    """A state of a wrapper that is not here."""
 
 
 @OPTIM_WRAPPERS.register_extra
@@ -27,8 +35,8 @@ class OptimWrapperDict(OptimWrapper):
         # No super().__init__(): there is no single optimizer.
         for name, wrapper in optim_wrapper_dict.items():
             if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, OptimWrapperDict):
-                raise ConfigTypeError(
-                    f"every entry of OptimWrapperDict must be an OptimWrapper, got {name}={wrapper!r} of type "
+                raise RuleTypeError(
+                    f"`OptimWrapperDict` only accepts OptimWrapper objects, got {name}={wrapper!r} of type "
                     f"{type(wrapper).__name__}; wrap an optimizer as OptimWrapper(optimizer)"
                 )
         self.optim_wrappers = optim_wrapper_dict
@@ -37,8 +45,8 @@ class OptimWrapperDict(OptimWrapper):
         names = ", ".join(self.optim_wrappers)
         example = next(iter(self.optim_wrappers), "name")
         raise NotImplementedError(
-            f"{method} concerns one optimizer, and this OptimWrapperDict holds several ({names}): call "
-            f"optim_wrapper[{example!r}].{method}(...) in the model's train_step"
+            f"`{method}` should be called by each optimizer separately, and this OptimWrapperDict holds several "
+            f"({names}): say optim_wrapper[{example!r}].{method} in the model's train_step"
         )
 
     def update_params(
@@ -94,8 +102,8 @@ class OptimWrapperDict(OptimWrapper):
 
     def _known(self, name: str) -> OptimWrapper:
         if name not in self.optim_wrappers:
-            raise CheckpointError(
-                f"the state holds an optimizer {name!r}, and this run has {', '.join(self.optim_wrappers)}."
+            raise _ForeignStateError(
+                f"Mismatched state: it holds an optimizer {name!r}, and this run has {', '.join(self.optim_wrappers)}."
                 f"{did_you_mean(name, self.optim_wrappers)}"
             )
         return self.optim_wrappers[name]
@@ -133,8 +141,8 @@ class OptimWrapperDict(OptimWrapper):
 
     def __getitem__(self, key: str) -> OptimWrapper:
         if key not in self.optim_wrappers:
-            raise RegistryError(
-                f"there is no optim wrapper {key!r} here, there are {', '.join(self.optim_wrappers)}."
+            raise _UnknownWrapperError(
+                f"Cannot find {key} in OptimWrapperDict, which has {', '.join(self.optim_wrappers)}."
                 f"{did_you_mean(str(key), self.optim_wrappers)} The constructor in optim_wrapper gives the names"
             )
         return self.optim_wrappers[key]
