@@ -75,7 +75,7 @@ def _ranks_at_work(tmpdir: str) -> dict[str, object]:
 
 
 def test_two_ranks_agree(tmp_path):
-    first, second = run_ranks(2, _ranks_at_work, str(tmp_path))
+    first, second = run_ranks(2, _ranks_at_work, str(tmp_path / "parts"))
     assert first["info"] == (0, 2)
     assert second["info"] == (1, 2)
     assert first["mean"] == second["mean"] == 1.0
@@ -103,7 +103,7 @@ def _pass_opaque_through_files(tmpdir: str) -> str:
 
 
 def test_results_in_files_are_plain_data(tmp_path):
-    first, second = run_ranks(2, _pass_opaque_through_files, str(tmp_path))
+    first, second = run_ranks(2, _pass_opaque_through_files, str(tmp_path / "parts"))
     assert "tensors and plain data only" in first
     assert "drop tmpdir (collect_dir)" in first
     assert second == ""

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import distributed as torch_dist
 
-from trainwright.base.errors import ConfigError, ConfigTypeError
-from trainwright.dist.devices import mapped, sending_device, tensors_in
+from trainwright.base.errors import ConfigError, RuleTypeError
+from trainwright.dist.devices import get_comm_device, mapped, sending_device, tensors_in
 from trainwright.dist.own_group import chosen
 from trainwright.dist.process import get_rank, get_world_size
 
@@ -115,7 +115,7 @@ def gather_object(data: Any, dst: int = 0, group: torch_dist.ProcessGroup | None
 def broadcast_object_list(data: list[Any], src: int = 0, group: torch_dist.ProcessGroup | None = None) -> None:
     """Overwrite `data`, in place, with rank `src`'s list of picklable objects; the lengths must agree."""
     if not isinstance(data, list):
-        raise ConfigTypeError(
+        raise RuleTypeError(
             f"broadcast_object_list overwrites a list in place, but got {type(data).__name__}: give it [data]."
         )
     group = chosen(group)
@@ -126,9 +126,12 @@ def broadcast_object_list(data: list[Any], src: int = 0, group: torch_dist.Proce
 def sync_random_seed(group: torch_dist.ProcessGroup | None = None) -> int:
     """A seed in [0, 2**31) that all ranks agree on: the first one draws it from numpy's global stream."""
     group = chosen(group)
-    seed = [int(np.random.randint(2**31))]
-    broadcast_object_list(seed, 0 if group is None else torch_dist.get_global_rank(group, 0), group)
-    return int(seed[0])
+    seed = int(np.random.randint(2**31))
+    if get_world_size(group) == 1:
+        return seed
+    told = torch.tensor(seed, dtype=torch.int64, device=get_comm_device(group))
+    torch_dist.broadcast(told, 0 if group is None else torch_dist.get_global_rank(group, 0), group)
+    return int(told)
 
 
 def _ready(tensor: torch.Tensor, group: torch_dist.ProcessGroup | None) -> torch.Tensor:

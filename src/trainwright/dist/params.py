@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import distributed as torch_dist
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import RuleTypeError
 from trainwright.dist.collectives import all_reduce
 from trainwright.dist.own_group import chosen
 from trainwright.dist.process import get_world_size
@@ -22,7 +22,7 @@ def all_reduce_dict(
     All ranks have the same keys, in any order. The tensors that were there are not written to.
     """
     if not isinstance(data, dict):
-        raise ConfigTypeError(f"all_reduce_dict takes a dict of tensors, but got {type(data).__name__}.")
+        raise RuleTypeError(f"all_reduce_dict takes a dict of tensors, but got {type(data).__name__}.")
     if get_world_size(chosen(group)) == 1:
         return
     keys = sorted(data)

@@ -28,7 +28,7 @@ def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: st
     rank: packed and unpacked copies of all of them never exist together. `device` 'cpu' gathers through main memory,
     'gpu' (or 'npu') through the device's backend.
     With `tmpdir` (a folder that all ranks see, 'cpu' only) the parts pass through files instead; these may
-    hold tensors and plain data only.
+    hold tensors and plain data only. The folder goes too, where nothing else is in it.
     """
     if device not in ("cpu", "gpu", "npu"):
         raise ConfigError(f"collect_results: device must be 'cpu' or 'gpu', got {device!r}")
@@ -101,8 +101,17 @@ def _through_files(results: list[T], tmpdir: str) -> list[list[T]] | None:
     try:
         return [_load_part(path) for path in paths] if rank == 0 else None
     finally:
+        if rank == 0:
+            _remove(paths, tmpdir)
         barrier(data_group())  # nobody writes the next results before these are read
-        os.remove(paths[rank])
+
+
+def _remove(paths: list[str], folder: str) -> None:
+    """The parts, and their folder where nothing else is in it."""
+    for path in paths:
+        os.remove(path)
+    if not os.listdir(folder):
+        os.rmdir(folder)
 
 
 def _load_part(path: str) -> list[Any]:

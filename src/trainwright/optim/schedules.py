@@ -14,6 +14,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
 from inspect import signature
 from typing import Any, Literal
 
@@ -53,8 +55,14 @@ def step_decay(step: float, step_size: int, gamma: float) -> float:
 
 def multistep(step: float, milestones: Sequence[int] | Mapping[int, int], gamma: float) -> float:
     if isinstance(milestones, Mapping):  # and how often each of them counts
-        return gamma ** sum(times for milestone, times in milestones.items() if milestone <= step)
-    return gamma ** bisect_right(milestones, step)
+        return _power(gamma, sum(times for milestone, times in milestones.items() if milestone <= step))
+    return _power(gamma, bisect_right(milestones, step))
+
+
+@lru_cache(maxsize=256)
+def _power(base: float, exponent: int) -> float:
+    """Of the number as it is written: 0.1 squared is 0.01, not the 0.010000000000000002 of floats."""
+    return float(Decimal(str(float(base))) ** exponent)
 
 
 def cosine(step: float, T_max: float) -> float:

@@ -183,7 +183,6 @@ def prepare_training(runner: Any) -> None:
         and not runner.preemption.lets_validation_end()
     )
     strategy.compile(runner._specs["compile"])
-    runner.model = strategy.model
 
 
 def _agree_on_length(runner: Any) -> None:

@@ -11,7 +11,7 @@ from trainwright.base.errors import ConfigError, ConfigTypeError, MissingPartErr
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.text import did_you_mean
 from trainwright.data import build_dataloader
-from trainwright.engine import EpochBasedTrainLoop, IterBasedTrainLoop
+from trainwright.engine import EpochBasedTrainLoop, Hook, IterBasedTrainLoop
 from trainwright.engine.loops import BaseLoop
 from trainwright.evaluation import Evaluator
 from trainwright.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, LOOPS, VISUALIZERS
@@ -132,8 +132,10 @@ def build_visualizer(cfg: Any, name: str, save_dir: str) -> Any:
 
 def build_hook(hook: Any) -> tuple[Any, Any]:
     """A hook and the priority that its config names; None where the hook's own counts."""
-    if not isinstance(hook, dict):
+    if isinstance(hook, Hook):
         return hook, None
+    if not isinstance(hook, dict):
+        raise ConfigTypeError(f"hook should be an instance of Hook or dict, but got {hook!r}.")
     cfg = dict(hook)
     priority = cfg.pop("priority", None)
     return HOOKS.build(cfg), priority

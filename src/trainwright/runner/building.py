@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from trainwright import data
-from trainwright.base.errors import ConfigTypeError, demand
+from trainwright.base.errors import ConfigTypeError, RuleTypeError, demand
 from trainwright.base.logs import MMLogger
 from trainwright.optim import BaseOptimWrapper
 from trainwright.registry import STRATEGIES
@@ -51,6 +51,8 @@ class BuildMixin(RunnerParts):
         """A strategy from its config; without one SingleDeviceStrategy, or with a launcher DDPStrategy."""
         if isinstance(strategy, BaseStrategy):
             return built_from_parts(strategy)
+        if strategy is not None and not isinstance(strategy, dict):
+            raise RuleTypeError(f"strategy should be a BaseStrategy, a dict or None, but got {strategy!r}.")
         args = {
             "work_dir": self._specs["work_dir"],
             "experiment_name": experiment_name,
@@ -124,7 +126,8 @@ class BuildMixin(RunnerParts):
         """The runner's own hub, or the one that ``message_hub['name']`` names."""
         if message_hub is not None and not isinstance(message_hub, dict):
             raise ConfigTypeError(f"message_hub should be dict(name=...) or None, but got {message_hub!r}.")
-        return self.message_hub if not message_hub else MessageHub.get_instance(message_hub["name"])
+        name = (message_hub or {}).get("name", self.strategy.experiment_name)
+        return self.message_hub if name == self.message_hub.instance_name else MessageHub.get_instance(name)
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """A visualizer from its config."""

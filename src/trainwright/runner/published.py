@@ -1,4 +1,5 @@
-"""Attributes under which MMEngine's Runner has its parts: the built one, or what it is to be built from."""
+"""Attributes under which MMEngine's Runner has its parts: the built one, or what it is to be built from; and what
+its strategy has."""
 
 from __future__ import annotations
 
@@ -33,9 +34,30 @@ def _part_of(name: str, part: str) -> property:
     return property(get, put, doc=f"That of the {name} loop, or what is given for it while there is no loop.")
 
 
-class PublishedMixin(RunnerParts):
-    """The attributes of MMEngine's Runner that are configs first and objects later."""
+def _of_strategy(name: str) -> property:
+    def get(self: RunnerParts) -> Any:
+        return getattr(self.strategy, name)
 
+    def put(self: RunnerParts, value: Any) -> None:
+        setattr(self.strategy, name, value)
+
+    return property(get, put, doc="The strategy's own.")
+
+
+class PublishedMixin(RunnerParts):
+    """The attributes of MMEngine's Runner that are configs first and objects later, and those that its strategy has."""
+
+    model = _of_strategy("model")
+    _experiment_name = _of_strategy("_experiment_name")
+    _timestamp = _of_strategy("_timestamp")
+    _work_dir = _of_strategy("_work_dir")
+    _log_dir = _of_strategy("_log_dir")
+    _launcher = _of_strategy("_launcher")
+    _distributed = _of_strategy("_distributed")
+    _rank = _of_strategy("_rank")
+    _world_size = _of_strategy("_world_size")
+    _seed = _of_strategy("_seed")
+    _deterministic = _of_strategy("deterministic")
     _train_loop = _loop_of("train")
     _val_loop = _loop_of("val")
     _test_loop = _loop_of("test")

@@ -167,7 +167,7 @@ class Runner(PublishedMixin, BuildMixin, CheckpointMixin):
         with placed(self.cfg, {"log_processor": spec["log_processor"]}):
             self.log_processor = self.build_log_processor(spec["log_processor"] or {})
         with placed(self.cfg, {"data_preprocessor": spec["data_preprocessor"], "model": self._configs["model"]}):
-            self.model = self.strategy.place_model(self._model_spec())
+            self.strategy.place_model(self._model_spec())
         with placed(self.cfg, {name: spec[name] for name in ("default_hooks", "custom_hooks")}):
             self.register_hooks(spec["default_hooks"], spec["custom_hooks"])
         if self.fast_dev_run:

@@ -80,8 +80,8 @@ def layout_of(state_dict_cfg: Any) -> str:
     """The layout of checkpoints that ``state_dict_cfg`` asks for: 'file' or 'folder'."""
     kind = state_dict_cfg.get("state_dict_type", "local") if isinstance(state_dict_cfg, Mapping) else state_dict_cfg
     kind = getattr(kind, "name", kind)
-    if kind not in _LAYOUTS:
-        raise ConfigError(
+    if not isinstance(kind, str) or kind not in _LAYOUTS:
+        raise (ConfigError if isinstance(kind, str) else ConfigTypeError)(
             f"FSDPStrategy state_dict_cfg={state_dict_cfg!r} must be 'full' (one file), 'local' or 'sharded' (a folder "
             f"into which each rank writes its part), or a dict with state_dict_type.{did_you_mean(str(kind), _LAYOUTS)}"
         )
