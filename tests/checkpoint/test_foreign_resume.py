@@ -90,6 +90,19 @@ def test_mmcv_s_file_is_taken_up_as_far_as_it_goes(tmp_path, capsys):
     assert "was saved without param_schedulers" in capsys.readouterr().err
 
 
+def test_a_schedule_that_begins_anew_begins_at_its_beginning(tmp_path):
+    """Not at the learning rate of the file: a warm-up would raise that by its whole factor."""
+    optimizer = torch.optim.Adam(Net().parameters(), lr=0.01)
+    torch.save(mmcv_tree(Net().state_dict(), optimizer.state_dict()), tmp_path / "latest.pth")
+    warm_up = {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": 3, "by_epoch": False}
+    run = runner(tmp_path / "run", custom_hooks=None, param_scheduler=[warm_up, {"type": "StepLR", "step_size": 9}])
+    run.resume(str(tmp_path / "latest.pth"))
+    (group,) = run.optim_wrapper.optimizer.param_groups
+    assert group["lr"] == pytest.approx(0.001)
+    run.train()
+    assert group["lr"] == pytest.approx(0.01)
+
+
 def test_weights_of_a_zoo_pickle_are_loaded(tmp_path):
     import pickle
 

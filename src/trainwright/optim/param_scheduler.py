@@ -114,6 +114,11 @@ class _ParamScheduler:
         """The values of all groups after the last step."""
         return self._last_value
 
+    def put_last_value(self) -> None:
+        """Set the groups to the values after the last step, whatever has changed them since."""
+        if not any(map(math.isnan, self._last_value)) and self._last_value:
+            self._put(self._last_value)
+
     def print_value(self, is_verbose: bool, group: int, value: float) -> None:
         """Log one group's value, if asked to."""
         if is_verbose:

@@ -18,7 +18,7 @@ from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpo
 from trainwright.checkpoint.folder import write_folder
 from trainwright.checkpoint.format import MapLocation
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
-from trainwright.optim import BaseOptimWrapper, OptimWrapperDict
+from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler
 from trainwright.state import HostCopies, rng, weights_on_host
 from trainwright.strategies.apart import mean_gradients, of_ranks, own_buffers, put_buffers
 from trainwright.strategies.schedulers import Schedulers, load_states
@@ -177,6 +177,8 @@ class StrategyState:
         scheduled = resume_param_scheduler and getattr(self, "param_schedulers", None)
         if scheduled and self._holds(checkpoint, "param_schedulers", filename):
             self.load_scheduler_state_dict(checkpoint["param_schedulers"])
+        elif scheduled:
+            self._begin_schedules()
         if self._prepared:
             self._take_over_run(checkpoint)
         return checkpoint
@@ -194,6 +196,14 @@ class StrategyState:
         self._take_own_buffers(tree)
         if getattr(self, "param_schedulers", None):
             self.load_scheduler_state_dict(tree["param_schedulers"])
+
+    def _begin_schedules(self) -> None:
+        """Set the optimizers to where the schedules begin: the file's values are those of another place in them."""
+        own = self.param_schedulers
+        for schedulers in own.values() if isinstance(own, dict) else [own]:
+            for scheduler in schedulers:
+                if isinstance(scheduler, _ParamScheduler):
+                    scheduler.put_last_value()
 
     def _holds(self, checkpoint: dict[str, Any], part: str, filename: str) -> bool:
         if part not in checkpoint:
