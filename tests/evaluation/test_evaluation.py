@@ -51,7 +51,7 @@ def test_prefix(capsys):
         default_prefix = None
 
     bare = Bare()
-    assert "Bare has no prefix" in capsys.readouterr().err
+    assert "The prefix is not set in metric class Bare" in capsys.readouterr().err
     bare.process(None, [{"value": torch.tensor(2)}])
     assert bare.evaluate(1) == {"sum": 2, "n": 1}
     assert Sum(prefix="p").prefix == "p"
@@ -69,7 +69,7 @@ def test_unusable_metrics():
 
     with pytest.raises(ConfigTypeError, match="NoDict.compute_metrics must return a dict.*got float: 0.5"):
         NoDict().evaluate(1)
-    with pytest.raises(ConfigError, match="two metrics give the name 'toy/sum', the second is Sum.*prefix"):
+    with pytest.raises(ConfigError, match="with the same metric name toy/sum: the second is of Sum.*prefix"):
         Evaluator([Sum(), Sum()]).evaluate(0)
     with pytest.raises(ConfigTypeError, match="a metric must be a BaseMetric, or a dict.*got str: 'Accuracy'"):
         Evaluator(["Accuracy"])

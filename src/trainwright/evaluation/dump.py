@@ -27,9 +27,7 @@ class DumpResults(BaseMetric):
     def __init__(self, out_file_path: str, collect_device: str = "cpu", collect_dir: str | None = None) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         if not str(out_file_path).endswith((".pkl", ".pickle")):
-            raise ConfigError(
-                f"DumpResults writes a pickle: out_file_path must end with .pkl or .pickle, got {out_file_path!r}"
-            )
+            raise ConfigError(f"The output file must be a pkl file. DumpResults got out_file_path={out_file_path!r}")
         self.out_file_path = out_file_path
 
     def process(self, data_batch: Any, predictions: Sequence[Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.errors import ConfigError, ConfigTypeError, DataRuleError
 from trainwright.base.text import did_you_mean
 from trainwright.evaluation.metric import BaseMetric
 from trainwright.registry import EVALUATOR, FUNCTIONS, METRICS
@@ -60,8 +60,8 @@ class Evaluator:
             for name, value in metric.evaluate(size).items():
                 if name in metrics:
                     raise ConfigError(
-                        f"two metrics give the name {name!r}, the second is {type(metric).__name__}; give one of them "
-                        "another prefix=..."
+                        f"There are multiple evaluation results with the same metric name {name}: the second is of "
+                        f"{type(metric).__name__}; give one of them another prefix=..."
                     )
                 metrics[name] = value
         return metrics
@@ -82,7 +82,7 @@ class Evaluator:
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
             raise ConfigError(f"offline_evaluate: chunk_size must be an integer of at least 1, got {chunk_size!r}")
         if data is not None and len(data_samples) != len(data):
-            raise DataError(
+            raise DataRuleError(
                 f"offline_evaluate got {len(data_samples)} predictions and {len(data)} samples of data; it needs one "
                 "prediction of each, in the same order"
             )
@@ -107,17 +107,15 @@ def get_metric_value(indicator: str, metrics: dict[str, Any]) -> Any:
     if "/" in indicator:
         if indicator not in metrics:
             raise ConfigError(
-                f"there is no metric {indicator!r} among {', '.join(metrics)}.{did_you_mean(indicator, metrics)}"
+                f"{indicator!r} can not match any metric in {', '.join(metrics)}.{did_you_mean(indicator, metrics)}"
             )
         return metrics[indicator]
     matched = [name for name in metrics if name.split("/")[-1] == indicator]
     if not matched:
         last = [name.split("/")[-1] for name in metrics]
         raise ConfigError(
-            f"no metric is called {indicator!r} among {', '.join(metrics)}.{did_you_mean(indicator, last)}"
+            f"{indicator!r} can not match any metric in {', '.join(metrics)}.{did_you_mean(indicator, last)}"
         )
     if len(matched) > 1:
-        raise ConfigError(
-            f"{indicator!r} is the name of several metrics: {', '.join(matched)}. Give the whole name of one"
-        )
+        raise ConfigError(f"{indicator!r} matches multiple metrics: {', '.join(matched)}. Give the whole name of one")
     return metrics[matched[0]]

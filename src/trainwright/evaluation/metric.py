@@ -38,8 +38,8 @@ class BaseMetric(metaclass=ABCMeta):
         self._dataset_meta: dict[str, Any] | None = None
         if self.prefix is None:
             print_log(
-                f"{type(self).__name__} has no prefix, so another metric may give the same names; set prefix=... or "
-                "the class's default_prefix",
+                f"The prefix is not set in metric class {type(self).__name__}. Another one may give the same names; set "
+                "prefix= or the class's default_prefix",
                 "current",
                 logging.WARNING,
             )
