@@ -38,7 +38,7 @@ class BaseMetric(metaclass=ABCMeta):
         self._dataset_meta: dict[str, Any] | None = None
         if self.prefix is None:
             print_log(
-                f"The prefix is not set in metric class {type(self).__name__}. Another one may give the same names; set "
+                f"The prefix is not set in metric class {type(self).__name__}. Another may give the same names; set "
                 "prefix= or the class's default_prefix",
                 "current",
                 logging.WARNING,
