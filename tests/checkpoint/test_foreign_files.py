@@ -3,6 +3,7 @@
 import argparse
 import io
 import pickle
+import sys
 from collections import OrderedDict, defaultdict, deque
 from pathlib import Path, PurePosixPath
 
@@ -253,6 +254,13 @@ def test_trust_reads_them(tmp_path, capsys):
     path = saved(tmp_path / "a.pth", {"n": np.ones(1), "x": Local()})
     assert isinstance(read_file(path, trusted=True)["x"], Local)
     assert "because you trust it" in capsys.readouterr().err
+
+
+def test_a_trusted_file_whose_class_is_not_there_says_so(tmp_path, monkeypatch):
+    torch.save({"state_dict": {}, "x": Local()}, tmp_path / "a.pth")
+    monkeypatch.delattr(sys.modules[__name__], "Local")
+    with pytest.raises(CheckpointError, match="of a class that cannot be imported here: .*Local.* on PYTHONPATH"):
+        read_file(tmp_path / "a.pth", trusted=True)
 
 
 def test_trust_is_not_used_where_it_is_not_needed(capsys):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 
 
@@ -17,4 +18,10 @@ def read_trusted(path: str, source: str | io.BytesIO, map_location: Any) -> Any:
         "`trainwright ckpt convert --trust-checkpoint` writes a copy that needs no trust.",
         path,
     )
-    return torch.load(source, map_location=map_location, weights_only=False)
+    try:
+        return torch.load(source, map_location=map_location, weights_only=False)
+    except (AttributeError, ImportError) as error:
+        raise CheckpointError(
+            f"checkpoint {path!r} holds objects of a class that cannot be imported here: {error}. Run this where "
+            "that class can be imported, with its project on PYTHONPATH; a class of a script's __main__ only that script can read."
+        ) from error
