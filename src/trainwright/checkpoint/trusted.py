@@ -22,6 +22,6 @@ def read_trusted(path: str, source: str | io.BytesIO, map_location: Any) -> Any:
         return torch.load(source, map_location=map_location, weights_only=False)
     except (AttributeError, ImportError) as error:
         raise CheckpointError(
-            f"checkpoint {path!r} holds objects of a class that cannot be imported here: {error}. Run this where it can "
-            "be imported, with its project on PYTHONPATH; a class of a script's __main__ only that script can read."
+            f"checkpoint {path!r} holds objects of a class that cannot be imported here: {error}. Run this where it "
+            "can be imported, with its project on PYTHONPATH; a class of a script's __main__ only that script can read."
         ) from error
