@@ -33,13 +33,15 @@ def test_an_unknown_name_says_which_there_are():
 
 @pytest.mark.parametrize("number", [-1, 101])
 def test_a_number_out_of_range(number):
-    with pytest.raises(HookError, match=rf"priority {number} is out of range.*0 \(earliest\) to 100 \(latest\)"):
+    with pytest.raises(
+        HookError, match=rf"priority must be between 0 and 100, the earliest and the latest, not {number}"
+    ):
         get_priority(number)
 
 
 @pytest.mark.parametrize("value", [None, 1.5, True, [50]])
 def test_a_value_of_another_type(value):
-    with pytest.raises(TypeError, match="priority must be a number, a name or a Priority"):
+    with pytest.raises(TypeError, match="priority must be an integer or Priority enum value"):
         get_priority(value)
 
 

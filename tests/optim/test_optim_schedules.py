@@ -456,7 +456,7 @@ def test_bad_optimizers():
         LinearParamScheduler(make_optimizer(), "weight_deca")
     with pytest.raises(
         ConfigError,
-        match="must support momentum, or betas, for a momentum scheduler, and Adagrad has neither: ",
+        match="when using momentum schedulers, or have betas, and Adagrad has neither: ",
     ):
         LinearMomentum(OptimWrapper(torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))])))
 

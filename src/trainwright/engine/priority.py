@@ -34,9 +34,9 @@ def get_priority(priority: int | str | Priority) -> int:
             )
         return Priority[name].value
     if isinstance(priority, bool) or not isinstance(priority, int):
-        raise TypeError(f"priority must be a number, a name or a Priority, not {priority!r}.")
+        raise TypeError(f"priority must be an integer or Priority enum value, or its name, not {priority!r}.")
     if not 0 <= priority <= 100:
-        raise HookError(f"priority {priority} is out of range: it must be from 0 (earliest) to 100 (latest).")
+        raise HookError(f"priority must be between 0 and 100, the earliest and the latest, not {priority}.")
     return int(priority)
 
 

@@ -150,7 +150,7 @@ class MomentumSchedulerMixin:
         self.use_betas = "momentum" not in defaults and "betas" in defaults
         if not self.use_betas and "momentum" not in defaults:
             raise ConfigError(
-                "the optimizer must support momentum, or betas, for a momentum scheduler, and "
+                "the optimizer must support momentum when using momentum schedulers, or have betas, and "
                 f"{type(getattr(optimizer, 'optimizer', optimizer)).__name__} has neither: take the scheduler out, or "
                 "use for instance SGD or AdamW"
             )

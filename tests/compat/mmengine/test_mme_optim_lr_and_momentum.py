@@ -74,7 +74,7 @@ def test_optimizers_that_are_refused():
 
     with pytest.raises(TypeError, match="should be an Optimizer"):
         scheduler.StepLR("invalid_optimizer", step_size=1)
-    with pytest.raises(ValueError, match="optimizer must support momentum"):
+    with pytest.raises(ValueError, match="optimizer must support momentum when using momentum scheduler"):
         scheduler.StepMomentum(torch.optim.Rprop(groups(), lr=0.01), step_size=1)
     with pytest.raises(KeyError, match="param 'initial_momentum' is not specified"):
         scheduler.StepMomentum(sgd(), gamma=0.1, step_size=3, last_step=10)

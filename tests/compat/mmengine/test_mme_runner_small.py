@@ -81,9 +81,13 @@ def test_priorities():
     values |= {"BELOW_NORMAL": 60, "LOW": 70, "VERY_LOW": 90, "LOWEST": 100}
     for name, value in values.items():
         assert get_priority(name) == get_priority(Priority[name]) == get_priority(value) == value
-    for wrong, error in ((-1, ValueError), (101, ValueError), ([1], TypeError), ("x", KeyError)):
-        with pytest.raises(error):
+    for wrong in (-1, 101):
+        with pytest.raises(ValueError, match="priority must be between 0 and 100"):
             get_priority(wrong)
+    with pytest.raises(TypeError, match="priority must be an integer or Priority enum value"):
+        get_priority([1])
+    with pytest.raises(KeyError):
+        get_priority("x")
 
 
 def test_losses_of_an_evaluation():

@@ -304,9 +304,9 @@ def test_priorities_of_hooks(found):
     assert text.startswith("custom_hooks.3.priority: priority 'LOWW' is unknown: use a number from 0 to 100 or one of ")
     assert text.endswith("Did you mean 'LOW'?")
     ((_, text),) = found(default_hooks={"logger": {**hook, "priority": 101}})
-    assert text.startswith("default_hooks.logger.priority: priority 101 is out of range: it must be from 0 (earliest)")
+    assert text.startswith("default_hooks.logger.priority: priority must be between 0 and 100, the earliest and the")
     ((_, text),) = found(custom_hooks=[{**hook, "priority": 1.5}])
-    assert text == "custom_hooks.0.priority: priority must be a number, a name or a Priority, not 1.5."
+    assert text == "custom_hooks.0.priority: priority must be an integer or Priority enum value, or its name, not 1.5."
 
 
 def test_arguments_of_the_average_of_a_hook(found):
