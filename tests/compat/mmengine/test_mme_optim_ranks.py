@@ -1,4 +1,4 @@
-"""Optimizers whose state is shared out, and when gradients are exchanged, in processes as MMEngine's tests start them."""
+"""Optimizers whose state is shared out, and when gradients are exchanged, in processes as MMEngine starts them."""
 
 import os
 import subprocess
