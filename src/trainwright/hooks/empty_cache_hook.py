@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from trainwright.device import is_cuda_available
 from trainwright.engine import NEVER, Hook
 from trainwright.engine.hook import DATA_BATCH
 from trainwright.registry import HOOKS
@@ -47,7 +48,7 @@ class EmptyCacheHook(Hook):
 
 def empty_cache() -> None:
     """Empty the cache of the device; on a CPU there is none."""
-    if torch.cuda.is_available():
+    if is_cuda_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()

@@ -62,13 +62,14 @@ class RuntimeInfoHook(Hook):
     def before_run(self, runner: Any) -> None:
         """Put down config, seed, name and version, and switch the check on."""
         from trainwright.base.version import MMENGINE_VERSION, __version__
+        from trainwright.utils.version_utils import get_git_hash
 
         info = {
             "cfg": runner.cfg.pretty_text,
             "seed": runner.seed,
             "experiment_name": runner.experiment_name,
             "trainwright_version": __version__,
-            "mmengine_version": MMENGINE_VERSION,
+            "mmengine_version": MMENGINE_VERSION + get_git_hash(),
         }
         runner.message_hub.update_info_dict(info)
         if is_run(runner):
