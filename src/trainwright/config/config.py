@@ -18,6 +18,7 @@ from trainwright.config.imports import import_custom, refuse_custom
 from trainwright.config.merge import expand_options, merge, option_keys
 from trainwright.config.reading.files import ALL_SUFFIXES, ReadOptions, ReadResult, read_file, read_string
 from trainwright.config.sources import Override, SourceFile
+from trainwright.config.steps import Steps
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 RESERVED_KEYS = ("filename", "text", "pretty_text", "env_variables")
 
 
-class Config:
+class Config(Steps):
     """The settings of a run: a ConfigDict with the file it came from. Keys are reached as items or as attributes.
 
     >>> cfg = Config.fromfile("configs/digits/cnn.py")
@@ -255,8 +256,7 @@ class Config:
         """The text as read, bases first, each file once and below its name."""
         if self._text is not None:
             return self._text
-        files = {file.path: file.text for file in self._source.chain()} if self._source is not None else {}
-        return "".join(f"{path}\n{text}\n" for path, text in files.items())
+        return "" if self._source is None else self._source.chain_text()
 
     @property
     def env_variables(self) -> dict[str, str]:

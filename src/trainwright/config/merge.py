@@ -42,7 +42,7 @@ def _merge_value(child: dict[Any, Any], base: Any, allow_list_keys: bool, at: tu
     if isinstance(base, ConfigDict):
         return merge(child, base, allow_list_keys, at)
     if allow_list_keys and isinstance(base, list):
-        return _merge_list(child, base, at)
+        return merge_list(child, base, at)
     raise MergeConflict(
         f"{_dotted(at)!r} is a dict here but {base!r} of type {type(base).__name__} in the base, so they cannot be "
         f"merged. To replace the base's value, write {DELETE_KEY}=True into the dict.",
@@ -50,7 +50,8 @@ def _merge_value(child: dict[Any, Any], base: Any, allow_list_keys: bool, at: tu
     )
 
 
-def _merge_list(child: dict[Any, Any], base: list[Any], at: tuple[Any, ...]) -> list[Any]:
+def merge_list(child: dict[Any, Any], base: list[Any], at: tuple[Any, ...]) -> list[Any]:
+    """A copy of `base` with the items that are at the indices which `child` has as keys overridden."""
     merged = list(base)
     for key, value in dict.items(child):
         index = _index(key, base, at)

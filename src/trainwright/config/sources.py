@@ -32,6 +32,11 @@ class SourceFile:
         """The files from the furthest base to this one, in the order they were read; what was read twice is twice."""
         return [file for base in self.bases for file in base.file.chain()] + [self]
 
+    def chain_text(self) -> str:
+        """The text of these files, each once and below its name."""
+        files = {file.path: file.text for file in self.chain()}
+        return "".join(f"{path}\n{text}\n" for path, text in files.items())
+
 
 class Base(NamedTuple):
     """A base, and the line that names it. `imports` is None for `_base_`; for `with read_base():` it has pairs of a

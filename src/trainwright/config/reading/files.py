@@ -156,7 +156,7 @@ def _document(result: ReadResult, options: ReadOptions, imported: bool) -> Docum
     if lazy_import is None and imported and not has_bases(text, path):
         lazy_import = True  # what its names are must not depend on whether it happens to import a library
     substituted = Substituted(text)
-    if "{{" in text and not (suffix == ".py" and _is_import_syntax(text, path, lazy_import)):
+    if "{{" in text and not (suffix == ".py" and is_import_syntax(text, path, lazy_import)):
         predefined, environment = options.predefined_variables, options.environment_variables
         substituted = substitute(text, path, predefined, environment, suffix == ".json", options.root is None)
     source.code, source.base_keys = substituted.text, substituted.base_keys
@@ -176,7 +176,7 @@ def _document(result: ReadResult, options: ReadOptions, imported: bool) -> Docum
     return document
 
 
-def _is_import_syntax(text: str, path: str, lazy_import: bool | None) -> bool:
+def is_import_syntax(text: str, path: str, lazy_import: bool | None) -> bool:
     """Whether a Python file has the import syntax, in which `{{ }}` means nothing."""
     if lazy_import is not None:
         return lazy_import

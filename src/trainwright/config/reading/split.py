@@ -136,4 +136,5 @@ def _body(text: str) -> list[ast.stmt]:
 def _syntax_error(error: Exception, filename: str) -> ConfigError:
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lineno = getattr(error, "lineno", None) or 1
-    return ConfigSyntaxError(f"not valid Python: {message or type(error).__name__}", filename, lineno)
+    what = f"not valid Python: {message or type(error).__name__}"
+    return ConfigSyntaxError(f"{what}. There are syntax errors in config file {filename!r}.", filename, lineno)

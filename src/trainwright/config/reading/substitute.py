@@ -11,8 +11,8 @@ from trainwright.base.errors import ConfigError, ConfigKeyError
 _PREDEFINED = re.compile(r"\{\{\s*(fileDirname|fileBasename|fileBasenameNoExtension|fileExtname)\s*\}\}")
 # {{ $NAME:default }}, the $NAME:default also in quotes of its own. The default holds no blanks.
 _ENVIRONMENT = re.compile(r"""\{\{(?P<quote>['"]?)\s*\$\s*(?P<name>\w+)\s*:\s*(?P<default>\S*?)\s*(?P=quote)\}\}""")
-_BASE = re.compile(r"\{\{\s*_base_\.([\w.]+)\s*\}\}")
-_JSON_TOKEN = re.compile(_BASE.pattern + r'|"(?:[^"\\\n]|\\.)*"')
+BASE_REFERENCE = re.compile(r"\{\{\s*_base_\.([\w.]+)\s*\}\}")
+_JSON_TOKEN = re.compile(BASE_REFERENCE.pattern + r'|"(?:[^"\\\n]|\\.)*"')
 # What a string literal must not contain when it is written to a file, lest it be substituted when that is read.
 OPENING = re.compile(r"""\{\{['"]?\s*(?:\$|_base_|file)""")
 MARKER = re.compile(r"__tw_base_(\d+)__")
@@ -28,12 +28,19 @@ class Substituted:
 
 
 def substitute(
-    text: str, filename: str, predefined: bool, environment: bool, is_json: bool, trusted: bool = True
+    text: str,
+    filename: str,
+    predefined: bool,
+    environment: bool,
+    is_json: bool = False,
+    trusted: bool = True,
+    bases: bool = True,
 ) -> Substituted:
     """Replace predefined and environment variables by their text, and references to the base by markers.
 
     A marker is a bare word, which Python reads as a name and YAML as a string; JSON outside of a string needs quotes
-    around it. For a file that is not trusted the environment is not read, and the defaults are taken.
+    around it. For a file that is not trusted the environment is not read, and the defaults are taken. With
+    ``bases=False`` the references to the base stay.
     """
     result = Substituted(text)
     if "{{" not in text:
@@ -43,9 +50,11 @@ def substitute(
         result.text = _PREDEFINED.sub(lambda match: values[match[1]], result.text)
     if environment:
         _substitute_environment(result, filename, os.environ if trusted else {})
+    if not bases:
+        return result
 
     taken = MARKER.search(result.text)
-    if taken is not None and _BASE.search(result.text) is not None:
+    if taken is not None and BASE_REFERENCE.search(result.text) is not None:
         lineno = result.text.count("\n", 0, taken.start()) + 1
         raise ConfigError(f"{taken[0]} is what {{{{ _base_ }}}} becomes here: use another word", filename, lineno)
 
@@ -54,9 +63,9 @@ def substitute(
         return f"__tw_base_{len(result.base_keys) - 1}__"
 
     def json_marker(match: re.Match[str]) -> str:
-        return _BASE.sub(marker, match[0]) if match[0].startswith('"') else f'"{marker(match)}"'
+        return BASE_REFERENCE.sub(marker, match[0]) if match[0].startswith('"') else f'"{marker(match)}"'
 
-    result.text = _JSON_TOKEN.sub(json_marker, result.text) if is_json else _BASE.sub(marker, result.text)
+    result.text = _JSON_TOKEN.sub(json_marker, result.text) if is_json else BASE_REFERENCE.sub(marker, result.text)
     return result
 
 

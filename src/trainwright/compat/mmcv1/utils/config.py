@@ -24,13 +24,6 @@ RESERVED_KEYS = ["filename", "text", "pretty_text"]
 R = TypeVar("R")
 
 
-class ConfigSyntaxError(ConfigError, SyntaxError):
-    """A config file that is no Python."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 class ConfigImportError(ConfigError, ModuleNotFoundError):
     """A config file that imports what there is not."""
 
@@ -146,9 +139,7 @@ def _with_types(action: Callable[[], R]) -> R:
     except ConfigError as error:
         if type(error) is not ConfigError:
             raise
-        kinds = {SyntaxError: ConfigSyntaxError, ModuleNotFoundError: ConfigImportError}
-        kind = next((own for cause, own in kinds.items() if isinstance(error.__cause__, cause)), LackingError)
-        words = "There are syntax errors in config file " if kind is ConfigSyntaxError else ""
-        found: ConfigError = kind(f"{words}{error}")
+        kind = ConfigImportError if isinstance(error.__cause__, ModuleNotFoundError) else LackingError
+        found: ConfigError = kind(str(error))
         found.filename, found.lineno = error.filename, error.lineno
         raise found from error
