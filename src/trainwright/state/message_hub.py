@@ -37,7 +37,7 @@ class MessageHub:
         resumed_keys: Mapping[str, bool] | None = None,
         metrics: MetricStore | None = None,
     ) -> None:
-        self.name = name
+        self.name = self._instance_name = name
         self.metrics = metrics if metrics is not None else MetricStore(Clock())
         parts = {"log_scalars": log_scalars, "runtime_info": runtime_info, "resumed_keys": resumed_keys}
         for part, given in parts.items():

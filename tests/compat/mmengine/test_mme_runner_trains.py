@@ -84,8 +84,11 @@ def test_intervals_that_change(toys, tmp_path):
     assert (seen["validated_iters"], seen["intervals"]) == ([5, 10, 12], [5] * 10 + [2] * 2)
     hook, seen = watcher()
     cfg = config(tmp_path, "epochs", train_cfg={"by_epoch": True, "max_epochs": 12, **changing})
-    trained(cfg, hook)
+    loop = trained(cfg, hook).train_loop
     assert (seen["validated_epochs"], seen["intervals_in_epochs"]) == ([5, 10, 12], [5] * 10 + [2] * 2)
+    assert (loop.dynamic_milestones, loop.dynamic_intervals) == ([0, 11], [5, 2])
+    loop._decide_current_val_interval()
+    assert loop.val_interval == 2
 
 
 def test_what_there_is_nothing_for(toys, tmp_path):

@@ -118,6 +118,19 @@ class TrainLoop(BaseLoop):
         return self.schedule.interval_at(self._units_done())
 
     @property
+    def dynamic_milestones(self) -> list[int]:
+        """Where another validation interval begins; the first is 0."""
+        return self.schedule.milestones
+
+    @property
+    def dynamic_intervals(self) -> list[int]:
+        """The validation interval from each of the milestones on."""
+        return self.schedule.intervals
+
+    def _decide_current_val_interval(self) -> None:
+        """The interval follows the counter by itself; loops written for MMEngine call this in each round."""
+
+    @property
     def stop_training(self) -> bool:
         """Whether training is to end early; hooks set it to True."""
         return self.ctx.stop.requested
