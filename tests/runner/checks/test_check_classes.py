@@ -5,9 +5,18 @@ from torch import nn
 
 from trainwright.model import BaseModel
 from trainwright.optim import DefaultOptimWrapperConstructor
-from trainwright.registry import DATASETS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS, TRANSFORMS, Registry
+from trainwright.registry import (
+    DATASETS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIMIZERS,
+    TRANSFORMS,
+    VISUALIZERS,
+    Registry,
+)
 from trainwright.runner.check import validate
 from trainwright.testing.toys import ToyDataset, ToyModel, toy_loader
+from trainwright.visualization import Visualizer
 
 
 class Net(BaseModel):
@@ -81,6 +90,17 @@ def test_basic_types(found):
 def test_none_for_a_plain_type_is_only_a_warning(found):
     text = "model.width: Net: argument 'width' must be int, got None of type NoneType."
     assert found(**model(width=None)) == [("warning", text)]
+
+
+def test_an_argument_that_is_handed_on_may_be_what_our_class_takes(found, monkeypatch):
+    class Drawer(Visualizer):
+        def __init__(self, name: str = "drawer", vis_backends: dict | None = None, alpha: float = 0.8) -> None:
+            raise AssertionError("no instance is made")
+
+    monkeypatch.setitem(VISUALIZERS.module_dict, "Drawer", Drawer)
+    drawer = {"type": "Drawer", "vis_backends": [{"type": "LocalVisBackend"}], "alpha": "x"}
+    text = "visualizer.alpha: Drawer: argument 'alpha' must be float, got 'x' of type str."
+    assert found(visualizer=drawer) == [("error", text)]
 
 
 def test_arguments_that_a_constructor_hands_on(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -100,10 +101,23 @@ def _check_call(where: Where, target: Any, arguments: dict[Any, Any], component:
 def _check_types(where: Where, target: Any, arguments: dict[Any, Any]) -> Iterator[Problem]:
     is_ours = str(getattr(target, "__module__", "")).startswith("trainwright.")
     for name, text in wrong_types(target, arguments):
+        if not is_ours and _base_takes(target, name, arguments[name]):
+            continue
         # Many a function takes None for "the usual", and its annotation does not say so.
         is_sure = arguments[name] is not None and (is_ours or defaults.trusts_annotations)
         level: Level = "error" if is_sure else "warning"
         yield Problem((*where, name), f"{_name(target)}: {text}", level, ConfigTypeError)
+
+
+def _base_takes(target: Any, name: str, value: Any) -> bool:
+    """Whether a class of ours below a user's says of its argument of that name that it may be this. Annotations of what
+    is handed on are often wrong; those of OpenMMLab's visualizers call their list of backends a dict."""
+    for base in inspect.getmro(target)[1:] if inspect.isclass(target) else ():
+        known = arguments_of(base) if base.__module__.startswith("trainwright.") else None
+        argument = known.by_name.get(name) if known is not None else None
+        if argument is not None and argument.parameter.annotation is not inspect.Parameter.empty:
+            return not wrong_types(base, {name: value})
+    return False
 
 
 def _accepts(target: Any, name: str) -> bool:
