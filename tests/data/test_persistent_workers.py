@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import time
 
 from trainwright.data import KeyedDataLoader
 
@@ -15,10 +14,9 @@ def test_persistent_workers_end_at_once_with_a_loader_that_is_garbage_in_a_cycle
     list(loader)
     workers = loader._iterator._workers
     del loader
-    begin = time.monotonic()
     gc.collect()
-    assert time.monotonic() - begin < 4  # torch waits five seconds for each
-    assert [worker.exitcode for worker in workers] == [0, 0], "they were told, not killed"
+    # Of those that were not told torch waits five seconds for each, and then kills it.
+    assert [worker.exitcode for worker in workers] == [0, 0]
 
 
 def test_a_forked_process_leaves_its_parents_workers_alone(capfd):
