@@ -85,6 +85,8 @@ class OpenCV:
     """The package, where there is a screen: without one it would end the process."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         _must_have_screen()
         return getattr(require("cv2", None, "show(backend='cv2')", "pip install opencv-python"), name)
 
