@@ -162,7 +162,6 @@ class CheckpointMixin(FactsMixin, HookMixin):
     def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
         from trainwright.base.version import __version__
 
-        dataset = getattr(self.train_dataloader, "dataset", None)
         batch = global_batch(self)
         return {
             **(meta or {}),
@@ -179,7 +178,7 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "global_batch": None if batch is None else dataclasses.asdict(batch),
             "environment": exactness.environment(self.strategy.device),
             "fingerprint": exactness.fingerprint(self),
-            "dataset_meta": plain_items(getattr(dataset, "metainfo", None) or {})[0],
+            "dataset_meta": plain_items(exactness.dataset_meta(self) or {})[0],
         }
 
     def _stateful_hooks(self) -> dict[str, Any]:

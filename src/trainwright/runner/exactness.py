@@ -14,6 +14,7 @@ import torch
 from trainwright.base.errors import ConfigError
 from trainwright.base.text import brief
 from trainwright.runner.spec import NAMES
+from trainwright.state import plain_items
 
 # Keys of a config that change nothing of what is computed.
 _BESIDE = (
@@ -112,6 +113,8 @@ def _set_threads(wanted: int) -> None:
 def compare_fingerprints(runner: Any, meta: dict[str, Any]) -> None:
     """Warn of settings and of a training set that are not those of the checkpoint."""
     before, now = meta.get("fingerprint"), fingerprint(runner)
+    if not before or before.get("dataset") == now["dataset"]:
+        _compare_metainfo(runner, meta)
     if not before:
         return
     for part, rule in (
@@ -126,6 +129,23 @@ def compare_fingerprints(runner: Any, meta: dict[str, Any]) -> None:
             runner.logger.warning(
                 "other than in the checkpoint, in the %s: %s%s; %s", part, "; ".join(found[:_SHOWN]), more, rule
             )
+
+
+def _compare_metainfo(runner: Any, meta: dict[str, Any]) -> None:
+    """Warn of other facts of the training set; this is all that a checkpoint of MMEngine says of it."""
+    both = (meta.get("dataset_meta"), dataset_meta(runner))
+    before, now = (plain_items(facts)[0] if isinstance(facts, Mapping) else {} for facts in both)
+    if "dataset_meta" in meta and repr(before) != repr(now):
+        runner.logger.warning(
+            "the metainfo of the training set is not that of the checkpoint: %s -> %s; its weights may be for other "
+            "classes",
+            *(_short(before), _short(now)),
+        )
+
+
+def dataset_meta(runner: Any) -> Any:
+    """The ``metainfo`` of the training set, where it has one."""
+    return getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
 
 
 def _differences(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

@@ -90,7 +90,7 @@ class BaseStrategy(StrategyState, ABC):
         self._launcher, self._distributed, self._timestamp = found.launcher, found.distributed, found.timestamp
         self._rank, self._world_size = found.rank, found.world_size
         self._set_data_axis()
-        self._randomness = dict(randomness or {})
+        self._randomness = dict(randomness or {"seed": None})
         self.set_randomness(**self._randomness)
 
     def _setup_distributed(self, launcher: str, **dist_cfg: Any) -> None:
