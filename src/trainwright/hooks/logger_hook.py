@@ -100,11 +100,11 @@ class LoggerHook(HasStorage, Hook):
         done = batch_idx + 1
         ends_epoch = done == clock.epoch_length
         if ends_epoch or (clock.iter + 1) % self.interval_exp_name == 0:
-            runner.logger.info("Exp name: %s", runner.experiment_name, extra=PROGRESS)
+            _say(runner, f"Exp name: {runner.experiment_name}")
         if done % self.interval and (not ends_epoch or (self.ignore_last and done > self.interval)):
             return
         tag, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
-        runner.logger.info(line, extra=PROGRESS)
+        _say(runner, line)
         runner.visualizer.add_scalars(tag, step=clock.iter + 1, file_path=self.json_log_path)
 
     def next_train_iter(self, runner: Any) -> int | None:
@@ -117,13 +117,13 @@ class LoggerHook(HasStorage, Hook):
         """Write a progress line of validation."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "val")
-            runner.logger.info(line, extra=PROGRESS)
+            _say(runner, line)
 
     def after_test_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None) -> None:
         """Write a progress line of testing."""
         if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "test")
-            runner.logger.info(line, extra=PROGRESS)
+            _say(runner, line)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Write the metrics; ``step`` is the epoch in epoch-based training when ``log_metric_by_epoch``, otherwise the
@@ -198,6 +198,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return value.tolist()
     return value if isinstance(value, (str, int, float, bool)) else None
+
+
+def _say(runner: Any, line: str) -> None:
+    if is_run(runner):
+        runner.logger.info(line, extra=PROGRESS)
+    else:
+        runner.logger.info(line)
 
 
 def _check_storage(out_dir: Any, keep_local: Any, backend_args: Any, file_client_args: Any) -> None:
