@@ -53,6 +53,13 @@ def test_a_closed_epoch_is_further_than_an_open_one(manager):
     assert manager.latest() == closed
 
 
+def test_of_those_that_are_as_far_the_one_that_the_hint_names_was_saved_last(manager):
+    manager.save("epoch_2.pth", tree(20, 2))
+    other = manager.save("iter_20.pth", tree(20))  # of a run that counts iterations, in the same folder
+    manager.point_to(other)
+    assert manager.latest() == other
+
+
 def test_a_best_file_counts_when_it_is_the_furthest(manager):
     manager.save("epoch_1.pth", tree(10, 1))
     best = manager.save("best_acc_epoch_2.pth", tree(20, 2))

@@ -17,7 +17,7 @@ from trainwright.checkpoint.kinds import read_checkpoint
 from trainwright.model import BaseModel, MMDistributedDataParallel, MMSeparateDistributedDataParallel
 from trainwright.model.twin import twin_of
 from trainwright.optim import OptimWrapper, OptimWrapperDict
-from trainwright.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from trainwright.registry import MODEL_WRAPPERS, OPTIM_WRAPPER_CONSTRUCTORS
 from trainwright.strategies import DDPStrategy
 from trainwright.testing.rank_runs import close, in_ranks, logged, refused, train_toy
 from trainwright.testing.ranks import run_ranks
@@ -191,6 +191,32 @@ def test_a_model_that_is_wrapped_already_is_taken_as_it_is(tmp_path: Path) -> No
     assert (first[1], second[1]) == (True, True)
     assert differences(first[0], second[0]) == []
     assert set(first[0]) == set(ToyModel().state_dict())
+
+
+class Plain(nn.Module):
+    """A wrapper of somebody's own, which knows nothing of ranks."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.model = module
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name) if name == "model" else getattr(self.model, name)
+
+
+def with_a_plain_wrapper(folder: Path) -> tuple[str, bool, int]:
+    MODEL_WRAPPERS.register_module(module=Plain)
+    try:
+        runner = train_toy(folder, strategy={**DDP, "model_wrapper": {"type": "Plain"}})
+    finally:
+        MODEL_WRAPPERS.module_dict.pop("Plain")
+    return runner.model_name, type(runner.model) is Plain, runner.iter
+
+
+def test_a_wrapper_of_ones_own_is_given_the_model_alone(tmp_path: Path) -> None:
+    first, second = in_ranks(2, with_a_plain_wrapper, tmp_path)
+    assert first[:2] == second[:2] == ("ToyModel", True)
+    assert first[2] == second[2] > 0
 
 
 # parts ----------------------------------------------------------------------------------------------------------------

@@ -208,17 +208,20 @@ class CheckpointManager:
 
     def _ranked(self) -> list[_Found]:
         ranked: list[_Found] = []
+        named = _hinted(self.folder / HINT)[1]
         for path in self._found():
             try:
                 meta = meta_of(str(path))
-                counts = int(meta["iter"]), int(meta.get("epoch") or 0)
+                counts = int(meta["iter"]), path.name == named, int(meta.get("epoch") or 0)
             except (CheckpointError, OSError, TypeError, ValueError) as error:
                 MMLogger.get_current_instance().warning("skipped a checkpoint that cannot be read: %s", error)
                 continue
             ranked.append(_Found(*counts, not is_aside(path), _is_regular(path.name), True, str(path)))
         for remote in self._remotes():
-            ranked += [_on_storage(remote, commit) for commit in remote.commits() if not is_published(commit.name)]
-        return sorted(ranked, key=lambda found: found[:6], reverse=True)
+            ranked += [
+                _on_storage(remote, commit, named) for commit in remote.commits() if not is_published(commit.name)
+            ]
+        return sorted(ranked, key=lambda found: found[:7], reverse=True)
 
     def _remotes(self) -> list[RemoteRun]:
         """The storage of the folder; for a local one that of the out_dir that its hint names, if that is in use: where
@@ -285,6 +288,7 @@ class _Found(NamedTuple):
     """A checkpoint, in the order in which they are tried; one that is not here has a way to bring it here."""
 
     iter: int
+    is_named: bool  # by the hint: of two that are as far, it is the one that was saved last
     epoch: int
     is_current: bool
     is_regular: bool
@@ -293,8 +297,8 @@ class _Found(NamedTuple):
     fetch: Callable[[], str] | None = None
 
 
-def _on_storage(remote: RemoteRun, commit: Commit) -> _Found:
-    counts = commit.counters.get("iter", 0), commit.counters.get("epoch", 0)
+def _on_storage(remote: RemoteRun, commit: Commit, named: str) -> _Found:
+    counts = commit.counters.get("iter", 0), commit.name == named, commit.counters.get("epoch", 0)
     path = str(remote.folder / commit.name)
     return _Found(*counts, True, _is_regular(commit.name), False, path, partial(remote.fetch, commit))
 

@@ -25,7 +25,6 @@ class RunnerParts:
     ctx: RunContext
     logger: MMLogger
     message_hub: MessageHub
-    model: nn.Module
     _optim_wrapper: Any  # None while it is not built; so are the schedulers
     _param_schedulers: Any
     strategy: BaseStrategy
@@ -47,6 +46,15 @@ class RunnerParts:
     _randomness_cfg: dict[str, Any]
     _earlier_log_dirs: list[str]
     _is_written: bool = True  # whether train() leaves something in work_dir, from which other runs must be kept
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, as the strategy has it."""
+        return self.strategy.model
+
+    @model.setter
+    def model(self, model: nn.Module) -> None:
+        self.strategy.model = model
 
     @property
     def optim_wrapper(self) -> Any:

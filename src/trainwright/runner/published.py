@@ -47,7 +47,6 @@ def _of_strategy(name: str) -> property:
 class PublishedMixin(RunnerParts):
     """The attributes of MMEngine's Runner that are configs first and objects later, and those that its strategy has."""
 
-    model = _of_strategy("model")
     _experiment_name = _of_strategy("_experiment_name")
     _timestamp = _of_strategy("_timestamp")
     _work_dir = _of_strategy("_work_dir")

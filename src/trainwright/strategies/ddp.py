@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,8 +11,10 @@ from typing import Any
 import torch
 from torch import distributed as torch_dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trainwright.base.errors import ConfigError
+from trainwright.base.lazy import LazyObject
 from trainwright.base.text import did_you_mean
 from trainwright.model import (
     MMDistributedDataParallel,
@@ -66,6 +69,7 @@ class DDPStrategy(RanksStrategy):
         self._sync_bn = sync_bn
         self._has_warmed_up = self._is_warming_up = False
         self._wrapper_args: dict[str, Any] | None = None  # of the wrapper that was made here
+        self._inside: Any = None  # the same one's module
         super().__init__(**kwargs)
         if os.environ.get("TORCH_DISTRIBUTED_DEBUG") == "DETAIL" and torch_dist.get_backend() == "gloo":
             raise ConfigError(
@@ -89,12 +93,16 @@ class DDPStrategy(RanksStrategy):
         if is_model_wrapper(model):
             return self._given_wrapper(model)
         model = self.convert_model(model.to(self.device))
-        cfg = {"type": "MMDistributedDataParallel", "broadcast_buffers": False, **self._wrapper_cfg}
-        if self.device.type == "cuda":
+        cfg = {"type": "MMDistributedDataParallel", **self._wrapper_cfg}
+        takes = _names_taken(cfg["type"])
+        if takes("broadcast_buffers"):
+            cfg.setdefault("broadcast_buffers", False)
+        if self.device.type == "cuda" and takes("device_ids"):
             cfg.setdefault("device_ids", [self.device.index])
-        self._trainable = _trainable(model)
-        self._wrapper_args = {name: value for name, value in cfg.items() if name != "type"}
+        self._trainable, self._inside = _trainable(model), model
         wrapped: nn.Module = MODEL_WRAPPERS.build(cfg, default_args={"module": model})
+        if isinstance(wrapped, DistributedDataParallel):
+            self._wrapper_args = {name: value for name, value in cfg.items() if name != "type"}
         self._hook_into(*_single_wrappers(wrapped))
         return wrapped
 
@@ -119,7 +127,8 @@ class DDPStrategy(RanksStrategy):
     def unwrapped_model(self) -> nn.Module:
         """The user's module inside the wrapper."""
         model: Any = self.model
-        return model.module  # type: ignore[no-any-return]
+        inside: nn.Module = model.module if hasattr(model, "module") else self._inside
+        return inside
 
     def attach_optim_wrapper(self, optim_wrapper: Any) -> BaseOptimWrapper:
         """Build the wrapper for the user's module; inside an accumulation window ranks do not exchange gradients."""
@@ -184,7 +193,7 @@ class DDPStrategy(RanksStrategy):
         if isinstance(model, MMSeparateDistributedDataParallel):
             self._hook_into(*model.follow_trainable())
             return
-        now = _trainable(model.module)
+        now = _trainable(self.unwrapped_model)
         if self._wrapper_args is None or now == self._trainable:
             return
         self._trainable, self._has_warmed_up = now, False
@@ -200,7 +209,18 @@ class DDPStrategy(RanksStrategy):
         if on or self._is_warming_up:
             return nullcontext()
         model: Any = self.model
-        return model.no_sync()  # type: ignore[no-any-return]
+        context: AbstractContextManager[Any] = getattr(model, "no_sync", nullcontext)()
+        return context
+
+
+def _names_taken(kind: Any) -> Callable[[str], bool]:
+    """Whether a wrapper has an argument of that name."""
+    if isinstance(kind, str):
+        with MODEL_WRAPPERS.switch_scope_and_registry(None) as wrappers:
+            kind = wrappers.resolve(kind)
+    parameters = inspect.signature(kind.build() if isinstance(kind, LazyObject) else kind).parameters
+    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    return lambda name: takes_all or name in parameters
 
 
 def _trainable(model: nn.Module) -> list[bool]:
