@@ -33,6 +33,15 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
 class DictAction(argparse.Action):
     """argparse action that collects `KEY=VALUE` arguments into one dict; repeated flags add to it."""
 
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """A value alone, as text: scripts of OpenMMLab read their own options by it."""
+        return _value(val, val)
+
+    @staticmethod
+    def _parse_int_float_bool(val: str) -> Any:
+        return _scalar(val)
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,

@@ -273,3 +273,14 @@ def test_config_dict():
         assert type(one) is ConfigDict
     assert dict(**cfg) == cfg
     assert set(cfg) == set(cfg.keys())
+
+
+def test_scripts_read_values_of_their_own_options_with_dict_action():
+    from mmengine.config import DictAction
+
+    parse = DictAction._parse_iterable
+    assert parse("1,2,3") == [1, 2, 3]
+    assert parse("[a, b, c]") == ["a", "b", "c"]
+    assert parse("[(1, 2, 3), [a, b], c]") == [(1, 2, 3), ["a", "b"], "c"]
+    assert [parse(text) for text in ("0.5", "true", "None", "Accuracy")] == [0.5, True, None, "Accuracy"]
+    assert DictAction._parse_int_float_bool("1,2") == "1,2"
