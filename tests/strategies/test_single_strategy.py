@@ -9,6 +9,7 @@ import torch
 
 from trainwright.base.errors import CheckpointError, ConfigError, WorkDirError
 from trainwright.optim import OptimWrapper, OptimWrapperDict
+from trainwright.registry import MODEL_WRAPPERS
 from trainwright.strategies import Randomness, SingleDeviceStrategy
 from trainwright.testing.toys import ToyDataset, ToyModel, differences
 
@@ -226,3 +227,21 @@ def test_seeds(tmp_path):
     for seed in (-1, 1.5, True, 2**63):
         with pytest.raises(ConfigError, match="randomness seed must be a whole number"):
             Randomness.from_cfg({"seed": seed})
+
+
+def test_a_wrapper_of_the_user_is_no_part_of_the_names_in_a_checkpoint():
+    class WrapsForSaving(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    MODEL_WRAPPERS.register_module(module=WrapsForSaving)
+    try:
+        strategy = SingleDeviceStrategy()
+        strategy.model = WrapsForSaving(torch.nn.Linear(1, 1))
+        assert list(strategy.model_state_dict()) == ["weight", "bias"]
+        weights = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
+        strategy.load_model_state_dict({"state_dict": weights})
+        assert strategy.model.module.weight.item() == 1
+    finally:
+        MODEL_WRAPPERS.module_dict.pop("WrapsForSaving")

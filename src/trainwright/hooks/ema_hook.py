@@ -157,9 +157,9 @@ class EMAHook(Hook):
                 "current",
                 WARNING,
             )
-        if self.strict_load:
-            load_weights(self.ema_model.module, checkpoint, strict=True)
-        self._is_behind = True
+        if self.strict_load or not is_run(runner):
+            load_weights(self.ema_model.module, checkpoint, strict=self.strict_load)
+        self._is_behind = is_run(runner)  # a run loads the same into the model
 
     def _load(self, state: dict[str, Any]) -> None:
         load_weights(self.ema_model, {"state_dict": state}, self.strict_load, revise_keys=())

@@ -18,6 +18,7 @@ from trainwright.checkpoint import CheckpointManager, load_weights, read_checkpo
 from trainwright.checkpoint.folder import write_folder
 from trainwright.checkpoint.format import MapLocation
 from trainwright.checkpoint.weights import MIN_LOADED, STRIP_MODULE, ReviseKeys
+from trainwright.model import is_model_wrapper
 from trainwright.optim import BaseOptimWrapper, OptimWrapperDict, _ParamScheduler
 from trainwright.state import HostCopies, rng, weights_on_host
 from trainwright.strategies.apart import mean_gradients, of_ranks, own_buffers, put_buffers
@@ -76,9 +77,15 @@ class StrategyState:
         wrapper = self.optim_wrapper
         return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
+    def _saved_module(self) -> nn.Module:
+        """Whose names a checkpoint has: the model inside a wrapper that the user has put around it, too."""
+        model: Any = self.unwrapped_model
+        inside: nn.Module = model.module if is_model_wrapper(model) else model
+        return inside
+
     def model_state_dict(self) -> dict[str, Any]:
         """The model's weights and buffers, on the CPU, under the user's own names."""
-        return weights_on_host(self.unwrapped_model.state_dict(), self.copies)
+        return weights_on_host(self._saved_module().state_dict(), self.copies)
 
     def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimizer, or of each under its name."""
@@ -100,7 +107,7 @@ class StrategyState:
         min_loaded: float = MIN_LOADED,
     ) -> None:
         """Load weights into the model; see ``checkpoint.load_weights``."""
-        load_weights(self.unwrapped_model, state_dict, strict, revise_keys, min_loaded)
+        load_weights(self._saved_module(), state_dict, strict, revise_keys, min_loaded)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of the optimizer(s)."""

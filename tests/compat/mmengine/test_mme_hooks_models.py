@@ -66,6 +66,22 @@ def test_the_average_by_hand():
     assert float(checkpoint["state_dict"]["weight"]) == 3.0
 
 
+def test_a_checkpoint_without_average_by_hand():
+    from mmengine.hooks import EMAHook
+
+    runner, hook = mock.Mock(), EMAHook()
+    runner.model = nn.Linear(1, 1)
+    hook.before_run(runner)
+    for resumes in (True, False):
+        runner._resume = resumes
+        state = nn.Linear(1, 1).state_dict()
+        with mock.patch("mmengine.hooks.ema_hook.print_log") as told:
+            hook.after_load_checkpoint(runner, {"state_dict": state})
+        assert told.called == resumes
+        for name, value in hook.ema_model.module.state_dict().items():
+            torch.testing.assert_close(value, state[name])
+
+
 @pytest.mark.parametrize("begin", [{}, {"begin_epoch": 3}, {"begin_iter": 5}])
 def test_the_average_in_a_run(begin):
     with runner_case() as case:
