@@ -28,6 +28,7 @@ ALLOWED = {
     ),
     "trainer/simple.py::SimpleTrainer._warm_up": (1, "the first backward of DDP, which is thrown away"),
     "compat/mmcv1/engine/test.py::_predictions": (1, "forwards of single_gpu_test, which has no run; no loss, no step"),
+    "infer/infer.py::BaseInferencer.__call__": (1, "forwards of an inference, which has no run; no loss, no step"),
     "model/test_time_aug.py::BaseTTAModel.test_step": (1, "the views of one batch"),
     # These step no model: schedulers, optimizers, and machines of another kind.
     "hooks/param_scheduler_hook.py::ParamSchedulerHook.after_train_iter": (1, "steps schedulers"),

@@ -73,7 +73,7 @@ def test_a_file_with_bases(Config, tmp_path):
 
 
 def test_files_that_cannot_be_read(Config, tmp_path):
-    with pytest.raises(IOError):
+    with pytest.raises(OSError, match="yaml"):
         Config._file2dict(written(tmp_path, net__xml="exist"))
     with pytest.raises(FileNotFoundError):
         Config._file2dict(str(tmp_path / "none.py"))
@@ -103,7 +103,9 @@ def test_references_to_the_base(Config, tmp_path):
     assert sorted(keys.values()) == ["a", "b.c"]
     tree = {}
     exec(done.read_text(), {}, tree)
-    assert keys[tree["a"]] == "a" and keys[tree["b"][0]] == "b.c" and tree["b"][1]["d"] == tree["a"]
+    assert keys[tree["a"]] == "a"
+    assert keys[tree["b"][0]] == "b.c"
+    assert tree["b"][1]["d"] == tree["a"]
     tree["t"] = (tree["a"], "text")
     filled = Config._substitute_base_vars(tree, keys, {"a": 1, "b": {"c": [2]}})
     assert filled == {"a": 1, "b": [[2], {"d": 1}], "t": (1, "text")}
