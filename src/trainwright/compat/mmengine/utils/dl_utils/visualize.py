@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 from unittest.mock import patch
 
@@ -70,7 +71,9 @@ def fake_run(cfg: Any) -> None:
     )
     cfg.model = ToyModel()
     with (
+        warnings.catch_warnings(),
         patch.object(OptimWrapper, "update_params", update_params_step),
         patch.object(RuntimeInfoHook, "before_train_iter", runtimeinfo_step),
     ):
+        warnings.filterwarnings("ignore", "a schedule goes on although its optimizer", UserWarning)
         Runner.from_cfg(cfg).train()
