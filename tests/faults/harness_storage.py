@@ -40,7 +40,7 @@ class Refusing:
 
     def with_limit(self, real):
         """``write_durably`` whose files take TAKES_BYTES and no more, while on."""
-        return lambda path, write: real(path, lambda file: write(LimitedFile(file, self)))
+        return lambda path, write, *durable: real(path, lambda file: write(LimitedFile(file, self)), *durable)
 
 
 class LimitedFile:
