@@ -203,7 +203,7 @@ class TrainLoop(BaseLoop):
         leaves the random streams as they are."""
         self.runner.logger.warning(
             "resuming in the middle of an epoch: %d batches are read and dropped, because %s cannot jump to a "
-            "position. A loader that the engine builds (train_dataloader=dict(...)) can.",
+            "position. A loader that the engine builds (train_dataloader=dict(...)) with randomness.keyed=True can.",
             self.batches_to_drop,
             type(loader).__name__,
         )
