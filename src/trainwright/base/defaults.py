@@ -16,7 +16,9 @@ class Defaults:
     on with the settings that were saved, in place of those of the config. `checks_step_order`: a schedule that is
     stepped before its optimizer warns. `logs_host_memory`: without a GPU the log line has the resident size of the
     process. `refuses_idle_params`: a custom key of `paramwise_cfg` that no parameter has, and a model without a
-    parameter to train, are errors; in place of a warning, and of nothing.
+    parameter to train, are errors; in place of a warning, and of nothing. `refuses_other_weights`: a file of which next
+    to nothing fits the model is an error, in place of a warning. `trusts_annotations`: an argument that is of another
+    type than a user's own class says it takes is an error, as it is with classes of ours; in place of a warning.
     """
 
     package: str = "trainwright"
@@ -28,6 +30,7 @@ class Defaults:
     checks_step_order: bool = False
     logs_host_memory: bool = True
     refuses_idle_params: bool = True
+    refuses_other_weights: bool = True
 
 
 defaults = Defaults()

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import CheckpointError
 from trainwright.base.logs import MMLogger
 from trainwright.checkpoint.report import LoadReport, compare
@@ -51,7 +52,8 @@ def load_weights(
 
     Weights of another shape are left out and reported with both shapes. CheckpointError in either mode when less than
     ``min_loaded`` of the model, by number of weights and by bytes, would be loaded: most likely the file is another
-    model's. 0 allows any part; a file of which nothing fits is always an error.
+    model's. 0 allows any part; a file of which nothing fits is always an error. Both are warnings where
+    ``defaults.refuses_other_weights`` is off, unless ``strict``.
     """
     state = revised(weights_of(checkpoint), revise_keys)
     own = model.state_dict()
@@ -59,10 +61,13 @@ def load_weights(
     usable = OrderedDict((name, _for(state[name], own[name])) for name in report.loaded)
     if own and not usable:
         hint = f"\n{report.problems()}" if report.renames else ""
-        raise CheckpointError(
+        _refuse(
             f"no weight of the checkpoint fits {report.model}: it has names such as {_some(list(state))}, the "
-            f"model {_some(list(own))}. Is it another model's file? revise_keys=[(pattern, replacement)] renames.{hint}"
+            f"model {_some(list(own))}. Is it another model's file? revise_keys=[(pattern, replacement)] "
+            f"renames.{hint}",
+            strict,
         )
+        return report
     if hasattr(state, "_metadata"):
         usable._metadata = state._metadata  # type: ignore[attr-defined]
     if not report.fits and strict:
@@ -76,13 +81,21 @@ def load_weights(
             f"{report.cast_text()}. Make the model in the type that it was saved in, or load with strict=False."
         )
     if report.share < min_loaded:
-        raise CheckpointError(
+        _refuse(
             f"only {report.head().replace(' were loaded', ' would be loaded')}, less than min_loaded={min_loaded:.0%}: "
-            f"is it another model's file?\n{report.problems()}\nload_checkpoint(..., min_loaded=0) allows it."
+            f"is it another model's file?\n{report.problems()}\nload_checkpoint(..., min_loaded=0) allows it.",
+            strict,
         )
     model.load_state_dict(usable, strict=False)
     _tell(report)
     return report
+
+
+def _refuse(message: str, strict: bool) -> None:
+    """What most likely is another model's file."""
+    if strict or defaults.refuses_other_weights:
+        raise CheckpointError(message)
+    MMLogger.get_current_instance().warning("%s", message)
 
 
 def _for(value: Any, own: Any) -> Any:

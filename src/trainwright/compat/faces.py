@@ -82,6 +82,7 @@ FACES = {
             "checks_step_order": True,
             "logs_host_memory": False,
             "refuses_idle_params": False,
+            "refuses_other_weights": False,
         },
     ),
 }

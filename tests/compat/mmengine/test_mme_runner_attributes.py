@@ -107,3 +107,15 @@ def test_a_training_set_with_other_facts(toys, tmp_path, monkeypatch, is_peer):
     monkeypatch.setattr(run.logger, "handle", lambda record: warned.append((record.levelname, record.getMessage())))
     run.resume(os.path.join(tmp_path, "changed.pth"))
     assert any(level == "WARNING" and "metainfo" in text and "checkpoint" in text for level, text in warned)
+
+
+def test_a_file_of_which_nothing_fits_is_warned_of(run, tmp_path, capsys):
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    path = str(tmp_path / "other.pth")
+    torch.save({"state_dict": {"other.weight": torch.ones(2, 2)}}, path)
+    run.load_checkpoint(path)
+    shown = "".join(capsys.readouterr())
+    assert "other.weight" in shown
+    assert all(torch.equal(one, other) for one, other in zip(before, run.model.parameters(), strict=True))
+    with pytest.raises(RuntimeError):
+        run.load_checkpoint(path, strict=True)
