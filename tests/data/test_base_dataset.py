@@ -259,7 +259,7 @@ def test_a_pipeline_that_drops_everything():
     message = r"pipeline of Numbers gave None for sample 7 and for 5 others.*\(max_refetch\)"
     with pytest.raises(DataError, match=message):
         dataset[7]
-    with pytest.raises(DataError, match="gave None for sample 2, and with test_mode=True no other sample"):
+    with pytest.raises(DataError, match="has None for sample 2, and with test_mode=True no other sample"):
         Numbers(pipeline=[odd], test_mode=True)[2]
     assert Numbers(pipeline=[odd], test_mode=True)[3]["n"] == 3
 

@@ -250,8 +250,9 @@ class BaseDataset(Dataset[Any]):
         name = type(self).__name__
         if self.test_mode:
             raise DataError(
-                f"the pipeline of {name} gave None for sample {first}, and with test_mode=True no other sample may "
-                "take its place: none may be left out of an evaluation"
+                # The first words, slip and all, are those that tests written for MMEngine look for.
+                f"Test time pipline should not get `None` data_sample: {name} has None for sample {first}, and with "
+                "test_mode=True no other sample may take its place, because none may be left out of an evaluation"
             )
         raise DataError(
             f"the pipeline of {name} gave None for sample {first} and for {self.max_refetch} others drawn in its place "

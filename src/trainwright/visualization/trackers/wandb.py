@@ -55,15 +55,15 @@ class WandbVisBackend(Tracker):
         self._wandb: Any = self.import_package()
         self._init_kwargs.setdefault("dir", self.make_folder())
         self._run = self._start()
-        # The functions of the module are those of the run that began last, unless it is one beside others.
-        owner = self._run if self._init_kwargs.get("reinit") == "create_new" else self._wandb
+        # What the module has is that of the run that began last, unless it is one beside others.
+        self._owner: Any = self._run if self._init_kwargs.get("reinit") == "create_new" else self._wandb
         metrics = self._define_metric_cfg or []
         if isinstance(metrics, dict):
             for name, summary in metrics.items():
-                owner.define_metric(name, summary=summary)
+                self._owner.define_metric(name, summary=summary)
         else:
             for metric in metrics:
-                owner.define_metric(**metric)
+                self._owner.define_metric(**metric)
 
     def _start(self) -> Any:
         kwargs = dict(self._init_kwargs)
@@ -85,7 +85,7 @@ class WandbVisBackend(Tracker):
         """Write the config, and the code below the working folder."""
         self.open()
         may_change = self._init_kwargs.get("allow_val_change", False) or self._run_at is not None
-        self._run.config.update(as_plain(as_dict(config)), allow_val_change=may_change)
+        self._owner.config.update(as_plain(as_dict(config)), allow_val_change=may_change)
         self._run.log_code(name=self._log_code_name)
 
     def add_graph(self, model: Any, data_batch: Any, **kwargs: Any) -> None:
