@@ -202,7 +202,7 @@ class CheckpointManager:
         return True
 
     def candidates(self) -> list[str]:
-        """The readable checkpoints, most advanced first: by finished iterations, never by time or by the hint. Those
+        """The readable checkpoints, most advanced first: by finished iterations; of equals the hint's first. Those
         that are on a remote storage alone have the path that they would get here."""
         return list(dict.fromkeys(found.path for found in self._ranked()))
 
