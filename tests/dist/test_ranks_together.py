@@ -173,17 +173,18 @@ class Unspeakable(Exception):
         raise TypeError("no copy of it can be made")
 
 
-def ask_rank_0() -> list[Any]:
-    def refuse(error: Exception) -> Any:
+def refused(error: Exception) -> tuple[str, str, bool]:
+    def refuse() -> Any:
         raise error
 
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is, is the question
+        dist.from_main(refuse)
+    return type(caught.value).__name__, str(caught.value), "Traceback" in str(caught.value.__cause__)
+
+
+def ask_rank_0() -> list[Any]:
     found: list[Any] = [dist.from_main(lambda: ("made on", dist.get_rank()))]
-    for error in (CheckpointError("no file"), Unspeakable("lost")):
-        try:
-            dist.from_main(lambda error=error: refuse(error))  # type: ignore[misc]
-        except Exception as caught:  # noqa: BLE001 - which one it is, is the question
-            found.append((type(caught).__name__, str(caught), "Traceback" in str(caught.__cause__)))
-    return found
+    return [*found, *(refused(error) for error in (CheckpointError("no file"), Unspeakable("lost")))]
 
 
 def test_what_rank_0_finds_or_raises_all_ranks_do() -> None:
