@@ -33,6 +33,7 @@ from trainwright.checkpoint.module_state import (
 from trainwright.checkpoint.pickles import PickleError
 from trainwright.checkpoint.weights import STRIP_MODULE, revised
 from trainwright.dist import get_dist_info
+from trainwright.registry.signature import arguments_of
 
 __all__ = [
     "DEFAULT_CACHE_DIR",
@@ -160,7 +161,9 @@ def read_any(source: Any, map_location: Any, name: str = "", hint: str = "") -> 
     do about a file that is refused."""
     reader: Loader = torch.load
     if reader is not torch.serialization.load:  # somebody has put a way of reading of their own in its place
-        return reader(source, map_location=map_location)
+        takes = arguments_of(reader)
+        can_be_safe = takes is not None and (takes.is_open or "weights_only" in takes.by_name)
+        return reader(source, map_location=map_location, **({"weights_only": True} if can_be_safe else {}))
     place = "cpu" if map_location is None and not torch.cuda.is_available() else map_location
     if isinstance(source, str) and layout_of(source):
         return read_checkpoint(source, place)
@@ -236,9 +239,8 @@ def load_from_ceph(filename: str, map_location: Any = None, backend: str = "petr
     """A file on a storage with the interface of S3, read by ``backend``."""
     from trainwright.io import get_file_backend
 
-    storage = get_file_backend(filename, backend_args={"backend": backend})
-    with io.BytesIO(storage.get(filename)) as buffer:
-        return read_any(buffer, map_location, filename)
+    content: bytes = get_file_backend(filename, backend_args={"backend": backend}).get(filename)
+    return read_any(io.BytesIO(content), map_location, filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=("modelzoo://", "torchvision://"))
