@@ -6,7 +6,6 @@ Trainwright's own reader (`trainwright.config.reading`) has its ways for both; t
 from __future__ import annotations
 
 import ast
-import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -58,14 +57,12 @@ def _get_external_cfg_base_path(package_path: str, cfg_name: str) -> str:
 
 def _get_package_and_cfg_path(cfg_path: str) -> tuple[str, str]:
     """``"mmseg::unet/unet.py"`` as the name to install the package by, and the path in it."""
-    if re.match(r"\w*::\w*/\w*", cfg_path) is None:
-        raise ConfigError(f"{cfg_path!r} names no config of a package: write it as in 'mmdet::folder/name.py'")
-    package, *rest = cfg_path.split("::")
-    if len(rest) > 1:
-        raise ConfigError(f"{cfg_path!r} has more than one `::`: one stands between the package and the path in it")
+    from trainwright.hub.packages import split_name  # imports torch, as nothing else here does
+
+    package, path = split_name(cfg_path)
     if package not in MODULE2PACKAGE:
         raise RuleError(f"{package!r} is none of the packages {', '.join(MODULE2PACKAGE)}, from which configs come")
-    return MODULE2PACKAGE[package], rest[0]
+    return MODULE2PACKAGE[package], path
 
 
 def _yaml(path: Path) -> Any:
