@@ -108,3 +108,15 @@ def test_results_in_files_are_plain_data(tmp_path):
     assert "drop tmpdir (collect_dir)" in first
     assert second == ""
     assert os.listdir(tmp_path) == []
+
+
+def _pass_through_files(tmpdir: str) -> list[int] | None:
+    return dist.collect_results([dist.get_rank()], 2, tmpdir=tmpdir)
+
+
+def test_a_folder_of_results_that_is_a_link_stays(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    assert run_ranks(2, _pass_through_files, str(tmp_path / "link")) == [[0, 1], None]
+    assert sorted(os.listdir(tmp_path)) == ["link", "scratch"]
+    assert os.listdir(tmp_path / "scratch") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -101,16 +102,18 @@ def _through_files(results: list[T], tmpdir: str) -> list[list[T]] | None:
     try:
         return [_load_part(path) for path in paths] if rank == 0 else None
     finally:
-        if rank == 0:
-            _remove(paths, tmpdir)
-        barrier(data_group())  # nobody writes the next results before these are read
+        try:
+            if rank == 0:
+                _remove(paths, tmpdir)
+        finally:
+            barrier(data_group())  # nobody writes the next results before these are read
 
 
 def _remove(paths: list[str], folder: str) -> None:
     """The parts, and their folder where nothing else is in it."""
     for path in paths:
         os.remove(path)
-    if not os.listdir(folder):
+    with suppress(OSError):  # something else is in it, or it is a link or a mount, which stays
         os.rmdir(folder)
 
 
