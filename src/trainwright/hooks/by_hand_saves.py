@@ -83,10 +83,10 @@ class PlainSaves:
         self._save(runner, epoch if self.hook.by_epoch else iteration, {"epoch": epoch, "iter": iteration})
 
     def _save(self, runner: Any, number: int, meta: dict[str, Any]) -> None:
-        hook = self.hook
+        hook, outdated = self.hook, None
         if hook.max_keep_ckpts > 0 and (not self.kept or self.kept[-1] != number):
             if len(self.kept) == hook.max_keep_ckpts:
-                self._delete(self._path(hook.filename_tmpl.format(self.kept.popleft())))
+                outdated = self._path(hook.filename_tmpl.format(self.kept.popleft()))
             self.kept.append(number)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.kept))
         name = hook.filename_tmpl.format(number)
@@ -105,6 +105,8 @@ class PlainSaves:
         if is_main_process():
             with open(os.path.join(runner.work_dir, "last_checkpoint"), "w") as file:
                 file.write(hook.last_ckpt)
+        if outdated is not None:  # only now: the new one is there
+            self._delete(outdated)
 
     def save_bests(self, runner: Any, metrics: dict[str, Any]) -> None:
         """After a validation: those by metrics that are better than ever, then the last one again, which knows."""
@@ -128,8 +130,7 @@ class PlainSaves:
         ):
             return False
         hub.update_info(key, value)
-        if best.path:
-            self._delete(best.path)
+        outdated = best.path
         name = f"best_{best.metric}_{hook.filename_tmpl.format(number)}".replace("/", "_")
         best.score, best.path = value, self._path(name)
         hub.update_info(_key("best_ckpt", hook, best), best.path)
@@ -143,6 +144,8 @@ class PlainSaves:
             by_epoch=False,
             backend_args=hook.backend_args,
         )
+        if outdated and outdated != best.path:
+            self._delete(outdated)
         when = (number, "epoch" if hook.by_epoch else "iter")
         text = "The best checkpoint with %0.4f %s at %d %s is saved to %s."
         runner.logger.info(text, value, best.metric, *when, name)

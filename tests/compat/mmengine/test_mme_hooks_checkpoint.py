@@ -165,6 +165,33 @@ def test_only_so_many_are_kept(tmp_path):
     assert list(hook.keep_ckpt_ids) == [4, 6]
 
 
+def test_what_is_outdated_goes_when_the_new_one_is_there(tmp_path, is_peer):
+    from mmengine.hooks import CheckpointHook
+
+    if is_peer:
+        pytest.skip("MMEngine deletes first")
+    runner = _runner(tmp_path, "order", epoch=1)
+
+    def saves(folder, name=None, *args, filename=None, **settings):
+        if name == "epoch_4.pth" or filename == "best_acc_epoch_4.pth":
+            raise OSError("no space left")
+        (tmp_path / (name or filename)).touch()
+
+    runner.save_checkpoint.side_effect = saves
+    hook = CheckpointHook(interval=2, by_epoch=True, max_keep_ckpts=1, save_best="acc")
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    runner.epoch = 2
+    hook.after_val_epoch(runner, {"acc": 0.5})
+    runner.epoch = 3
+    with pytest.raises(OSError, match="no space"):
+        hook.after_train_epoch(runner)
+    runner.epoch = 4
+    with pytest.raises(OSError, match="no space"):
+        hook.after_val_epoch(runner, {"acc": 0.6})
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["best_acc_epoch_2.pth", "epoch_2.pth"]
+
+
 def test_no_metrics(tmp_path):
     from mmengine.hooks import CheckpointHook
 
