@@ -150,9 +150,9 @@ class RuntimeInfoHook(Hook):
 
     def after_val(self, runner: Any) -> None:
         """Go back to the stage around validation."""
-        if self.last_loop_stage == "train":
-            runner.message_hub.update_info("loop_stage", self.last_loop_stage)
-            self.last_loop_stage = None
+        around, self.last_loop_stage = self.last_loop_stage, None
+        if around == "train":
+            runner.message_hub.update_info("loop_stage", around)
         else:
             runner.message_hub.pop_info("loop_stage")
 

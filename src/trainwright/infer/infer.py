@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import re
+import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -234,14 +234,14 @@ class BaseInferencer(metaclass=InferencerMeta):
         self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: ConfigType | None
     ) -> None:
         """Put the weights into the model. A subclass also takes over what else it needs of the checkpoint."""
-        if checkpoint is not None:
-            _load_checkpoint_to_model(model, checkpoint)
-        else:
+        if checkpoint is None:
             warnings.warn(
                 "Checkpoint is not loaded, and the inference result is calculated by the randomly initialized model! "
                 "weights=... loads one",
                 stacklevel=3,
             )
+            return
+        _load_checkpoint_to_model(model, checkpoint)
 
     def _init_collate(self, cfg: ConfigType) -> Callable[[list[Any]], Any]:
         """The ``collate_fn`` of the config's ``test_dataloader``; ``pseudo_collate`` where there is none."""
@@ -260,9 +260,9 @@ class BaseInferencer(metaclass=InferencerMeta):
         """The config's ``visualizer``, under a name that no other has."""
         if cfg.get("visualizer") is None:
             return None
-        timestamp = str(datetime.timestamp(datetime.now()))
-        name = cfg.visualizer.get("name", timestamp)
-        cfg.visualizer.name = f"{name}-{timestamp}" if Visualizer.check_instance_created(name) else name
+        now = str(time.time())
+        wished = cfg.visualizer.get("name", now)
+        cfg.visualizer.name = f"{wished}-{now}" if Visualizer.check_instance_created(wished) else wished
         visualizer: Visualizer = VISUALIZERS.build(cfg.visualizer)
         return visualizer
 

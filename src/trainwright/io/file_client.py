@@ -114,15 +114,15 @@ class FileClient:
         cls, name: Any, backend: Any = None, force: bool = False, prefixes: Any = None
     ) -> Callable[[Any], Any] | None:
         """Add a subclass of BaseStorageBackend, directly or as a decorator; `prefixes` of URLs that it is for."""
-        if backend is not None:
-            cls._register_backend(name, backend, force=force, prefixes=prefixes)
-            return None
 
-        def register(backend_cls: Any) -> Any:
-            cls._register_backend(name, backend_cls, force=force, prefixes=prefixes)
-            return backend_cls
+        def register(kind: Any) -> Any:
+            cls._register_backend(name, kind, force, prefixes)
+            return kind
 
-        return register
+        if backend is None:
+            return register
+        register(backend)
+        return None
 
     def get(self, filepath: StrPath) -> Any:
         """The bytes of a file."""

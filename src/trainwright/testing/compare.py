@@ -44,11 +44,10 @@ def assert_allclose(
 
 def check_python_script(cmd: str) -> None:
     """Run a script in this process, as ``python script.py argument`` or without the first word would."""
-    arguments = split(cmd)
-    if arguments[0] == "python":
-        del arguments[0]
-    with mock.patch.object(sys, "argv", arguments):
-        run_path(arguments[0], run_name="__main__")
+    words = split(cmd)
+    script, *arguments = words[words[0] == "python" :]
+    with mock.patch.object(sys, "argv", [script, *arguments]):
+        run_path(script, run_name="__main__")
 
 
 def assert_dict_contains_subset(dict_obj: Mapping[Any, Any], expected_subset: Mapping[Any, Any]) -> bool:

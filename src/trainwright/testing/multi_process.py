@@ -72,6 +72,11 @@ class MultiProcessTestCase(TestCase):
         """Whether this is the first of the processes."""
         return self.rank == 0
 
+    @property
+    def is_starter(self) -> bool:
+        """Whether this is none of the processes, but the one that starts them."""
+        return self.rank == self.MAIN_PROCESS_RANK
+
     def prepare_subprocess(self) -> None:
         """Called in each process before the test."""
 
@@ -86,13 +91,13 @@ class MultiProcessTestCase(TestCase):
         """What stands for a test: it waits for the processes in the one that started them, and is the test in these."""
 
         @wraps(fn)
-        def wrapper(self: MultiProcessTestCase) -> None:
-            if self.rank == self.MAIN_PROCESS_RANK:
-                self._join_processes(fn)
-            else:
-                fn()
+        def waits_or_runs(case: MultiProcessTestCase) -> None:
+            if case.is_starter:
+                case._join_processes(fn)
+                return
+            fn()
 
-        return MethodType(wrapper, self)
+        return MethodType(waits_or_runs, self)
 
     def setUp(self) -> None:
         """Nothing is started yet."""

@@ -120,10 +120,8 @@ class LocalBackend(BaseStorageBackend):
         try:
             os.symlink(src, dst)
         except Exception:  # noqa: BLE001 - whatever a file system says that has no links, a copy is as good
-            if self.isfile(src):
-                self.copyfile(src, dst)
-            else:
-                self.copytree(src, dst)
+            copy = self.copyfile if self.isfile(src) else self.copytree
+            copy(src, dst)
             return False
         return True
 

@@ -159,10 +159,8 @@ class ObjectStorageBackend(BaseStorageBackend):
 
     def copy_if_symlink_fails(self, src: StrPath, dst: StrPath) -> bool:
         """Copy: there are no links. Returns False."""
-        if self.isfile(src):
-            self.copyfile(src, dst)
-        else:
-            self.copytree(src, dst)
+        copy = self.copyfile if self.isfile(src) else self.copytree
+        copy(src, dst)
         return False
 
     def list_dir_or_file(

@@ -57,15 +57,15 @@ def register_backend(
     """Add a subclass of BaseStorageBackend, directly or as a decorator; `prefixes` are those of URLs that it is for.
     ValueError for a name or prefix that there is, unless `force`.
     """
-    if backend is not None:
-        _register_backend(name, backend, force=force, prefixes=prefixes)
-        return None
 
-    def register(backend_cls: Any) -> Any:
-        _register_backend(name, backend_cls, force=force, prefixes=prefixes)
-        return backend_cls
+    def register(kind: Any) -> Any:
+        _register_backend(name, kind, force, prefixes)
+        return kind
 
-    return register
+    if backend is None:
+        return register
+    register(backend)
+    return None
 
 
 register_backend("local", LocalBackend, prefixes="")

@@ -12,11 +12,10 @@ from unittest.mock import patch
 
 def check_python_script(cmd: str) -> None:
     """Run 'python SCRIPT ARGS', or 'SCRIPT ARGS', in this process."""
-    args = shlex.split(cmd)
-    if args[0] == "python":
-        args = args[1:]
-    with patch.object(sys, "argv", args):
-        run_path(args[0], run_name="__main__")
+    words = shlex.split(cmd)
+    script, *arguments = words[words[0] == "python" :]
+    with patch.object(sys, "argv", [script, *arguments]):
+        run_path(script, run_name="__main__")
 
 
 def assert_dict_contains_subset(dict_obj: dict[Any, Any], expected_subset: dict[Any, Any]) -> bool:
