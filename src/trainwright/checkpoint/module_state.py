@@ -14,6 +14,7 @@ from trainwright.base.logs import print_log
 from trainwright.dist import get_rank
 from trainwright.model.test_time_aug import BaseTTAModel
 from trainwright.model.utils import is_model_wrapper
+from trainwright.utils.misc import apply_to
 
 IsWrapper = Callable[[Any], bool]
 HEAD = "The model and loaded state dict do not match exactly\n"
@@ -90,21 +91,12 @@ def problems_of_loading(module: Any, state_dict: Mapping[str, Any], is_wrapper: 
 
 def weights_to_cpu(state_dict: Mapping[str, Any]) -> Any:
     """The state on the CPU, with the versions of its modules; dicts and lists inside of it keep their types."""
-    moved: Any = OrderedDict((name, _to_cpu(value)) for name, value in state_dict.items())
+    moved: Any = OrderedDict(
+        (name, apply_to(value, lambda one: hasattr(one, "cpu"), lambda one: one.cpu()))
+        for name, value in state_dict.items()
+    )
     moved._metadata = getattr(state_dict, "_metadata", OrderedDict())
     return moved
-
-
-def _to_cpu(value: Any) -> Any:
-    if hasattr(value, "cpu"):
-        return value.cpu()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_to_cpu(one) for one in value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(_to_cpu(one) for one in value)
-    if isinstance(value, Mapping):
-        return type(value)((key, _to_cpu(one)) for key, one in value.items())  # type: ignore[call-arg]
-    return value
 
 
 def _save_to_state_dict(module: nn.Module, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

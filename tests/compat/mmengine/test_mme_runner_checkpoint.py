@@ -1,7 +1,7 @@
 """The functions of mmengine.runner.checkpoint, called by that name and replaced under it."""
 
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from unittest import mock
 
 import pytest
@@ -243,6 +243,19 @@ def test_saving(tmp_path):
     assert [call.args[1] for call in put.call_args_list] == ["s3://x/one.pth", "s3://x/two.pth"]
     with pytest.raises(ValueError, match="cannot be set"):
         save_checkpoint(state, path, file_client_args={"backend": "disk"}, backend_args={"backend": "local"})
+
+
+def test_weights_to_the_cpu_keep_their_types():
+    from mmengine.runner import weights_to_cpu
+
+    state = Net().state_dict()
+    moved = weights_to_cpu(state)
+    assert list(moved) == list(state)
+    assert moved._metadata == state._metadata
+    schedule = {"milestones": Counter({8: 1, 11: 2}), "of": defaultdict(list, {"a": [torch.ones(1)]}), "two": (1, "x")}
+    found = weights_to_cpu(OrderedDict(schedule=schedule))["schedule"]
+    assert found == schedule
+    assert [type(value) for value in found.values()] == [Counter, defaultdict, tuple]
 
 
 def test_files_in_the_home_folder(tmp_path, monkeypatch):
