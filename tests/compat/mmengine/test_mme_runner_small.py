@@ -112,15 +112,19 @@ def test_modules_that_keep_no_activations():
     assert net[0].weight.grad is not None
 
 
-def test_names_of_fsdp_s_settings_are_checked():
+def test_names_of_fsdp_s_settings_are_checked(is_peer):
     from mmengine.model import MMFullyShardedDataParallel
 
-    for settings in (
-        {"sharding_strategy": 3},
-        {"cpu_offload": "x"},
-        {"mixed_precision": "x"},
-        {"auto_wrap_policy": 3},
-        {"ignored_modules": [3]},
+    for settings, told in (
+        ({"sharding_strategy": 3}, "must be None or what a ShardingStrategy can be made of, got 3"),
+        ({"sharding_strategy": "SHARD"}, "must be one of FULL_SHARD, .*, got 'SHARD'"),
+        ({"cpu_offload": "x"}, "cpu_offload must be None or what a CPUOffload"),
+        ({"mixed_precision": "x"}, "mixed_precision must be None or what a MixedPrecision"),
+        ({"mixed_precision": {"param_dtype": "float17"}}, "must be a torch.dtype or the name of one, got 'float17'"),
+        ({"auto_wrap_policy": 3}, "must be a function, its name in FUNCTIONS or a dict with one, got 3"),
+        ({"auto_wrap_policy": "nobody"}, "names 'nobody', which is not registered in FUNCTIONS"),
+        ({"ignored_modules": [3]}, "ignored_modules must hold names, or each a Module"),
+        ({"ignored_parameters": ["weigth"]}, "names 'weigth', which the model has not.*weight"),
     ):
-        with pytest.raises(TypeError):
+        with pytest.raises(Exception if is_peer else TypeError, match=None if is_peer else told):
             MMFullyShardedDataParallel(nn.Linear(1, 1), **settings)
