@@ -11,10 +11,9 @@ from unittest import mock
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
-_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+from trainwright.utils.dl_utils.misc import is_norm
+
 # (rtol, atol) by type; other types must be equal.
 _TOLERANCES = {torch.float16: (1e-3, 1e-3), torch.float32: (1e-4, 1e-5), torch.float64: (1e-5, 1e-8)}
 
@@ -72,7 +71,7 @@ def assert_keys_equal(result_keys: Iterable[str], target_keys: Iterable[str]) ->
 
 def assert_is_norm_layer(module: object) -> bool:
     """Whether it is a batch, instance, group or layer norm."""
-    return isinstance(module, _NORMS)
+    return isinstance(module, nn.Module) and is_norm(module)
 
 
 def assert_params_all_zeros(module: nn.Module) -> bool:
