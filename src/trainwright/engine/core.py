@@ -99,6 +99,32 @@ def open_phase(ctx: RunContext, phase: Phase) -> Iterator[None]:
             _close(ctx, failed)
 
 
+@contextmanager
+def training_by_hand(ctx: RunContext) -> Iterator[None]:
+    """The frame around ``run()`` of a training loop, which may be the user's: one that fires ``before_train`` itself
+    opens the phase by that (:func:`begin_training`), and it ends here, as in :func:`open_phase`."""
+    ctx.opens_training = True
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        failed = error
+        if isinstance(error, Exception) and Phase.TRAIN in ctx.open_phases:
+            ctx.hooks.fire(Event.ON_EXCEPTION, Phase.TRAIN.label, error)
+        raise
+    finally:
+        ctx.opens_training = False
+        if Phase.TRAIN in ctx.open_phases:
+            ctx.open_phases.remove(Phase.TRAIN)
+            _close(ctx, failed)
+
+
+def begin_training(ctx: RunContext) -> None:
+    """A training loop of the user's is about to fire ``before_train``."""
+    if ctx.opens_training and Phase.TRAIN not in ctx.open_phases:
+        ctx.open_phases.append(Phase.TRAIN)
+
+
 def _close(ctx: RunContext, failed: BaseException | None) -> None:
     """Fire TRAIN_CLOSED for every hook, whatever others do there: it is where they give back what they hold.
 

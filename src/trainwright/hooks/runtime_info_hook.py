@@ -69,7 +69,7 @@ class RuntimeInfoHook(Hook):
             "seed": runner.seed,
             "experiment_name": runner.experiment_name,
             "trainwright_version": __version__,
-            "mmengine_version": MMENGINE_VERSION + get_git_hash(),
+            "mmengine_version": MMENGINE_VERSION + get_git_hash(fallback=""),
         }
         runner.message_hub.update_info_dict(info)
         if is_run(runner):

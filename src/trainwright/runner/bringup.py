@@ -14,6 +14,7 @@ from trainwright.base.instances import ManagerMixin
 from trainwright.checkpoint.run_lock import RunLock
 from trainwright.dist import all_gather_object, barrier, failing_together
 from trainwright.engine import priority_name
+from trainwright.engine.core import training_by_hand
 from trainwright.hooks import CheckpointHook
 from trainwright.io import remote_of
 from trainwright.io.remote_run import RemoteRun
@@ -231,8 +232,9 @@ def run_training(runner: Any) -> None:
     if runner._pending_streams is not None:
         rng.restore(runner._pending_streams)
         runner._pending_streams = None
-    with sigint_sets(stop), live_progress(runner):
-        runner.train_loop.run()
+    loop = runner.train_loop
+    with sigint_sets(stop), live_progress(runner), training_by_hand(runner.ctx):
+        loop.run()
     runner.preemption.stage = "saves in the background"
     runner.finish_saves()
     runner.preemption.stage = "the checkpoint"

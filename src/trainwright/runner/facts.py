@@ -9,6 +9,7 @@ from typing import Any
 
 from trainwright.dist import is_main_process
 from trainwright.engine import IterBasedTrainLoop, Phase
+from trainwright.engine.loops import follow_counters
 from trainwright.io import atomic_write_text
 from trainwright.runner.builders import counts_epochs
 from trainwright.runner.parts import RunnerParts
@@ -77,11 +78,13 @@ class FactsMixin(RunnerParts):
     @property
     def epoch(self) -> int:
         """Index of the running epoch."""
+        follow_counters(self._loops.get("train"), self.ctx.clock)
         return self.ctx.clock.epoch
 
     @property
     def iter(self) -> int:
         """Index of the running iteration."""
+        follow_counters(self._loops.get("train"), self.ctx.clock)
         return self.ctx.clock.iter
 
     @property

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from trainwright.engine import HookProfile, priority_name
+from trainwright.engine.core import begin_training
 from trainwright.engine.loops import follow_counters
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
@@ -38,7 +39,9 @@ class HookMixin(RunnerParts):
         """
         clock = self.ctx.clock
         follow_counters(self._loops.get("train"), clock)
-        if fn_name == "after_train_iter":
+        if fn_name == "before_train":
+            begin_training(self.ctx)
+        elif fn_name == "after_train_iter":
             clock.completing = Completing.ITERATION
         elif fn_name == "after_train_epoch":
             clock.completing = Completing.EPOCH

@@ -42,6 +42,7 @@ class RunContext:
         self.hub = MessageHub(name, metrics=self.metrics)
         self.stop = StopFlag()
         self.open_phases: list[Any] = []  # outermost first
+        self.opens_training = False  # whether before_train, fired by hand, opens the phase: inside run() of a loop
         # Random streams of training, while a validation inside it draws from them: what a checkpoint must hold.
         self.training_streams: dict[str, Any] | None = None
         self.data_time_s = 0.0  # time that the loop waited for the batch of the running iteration
