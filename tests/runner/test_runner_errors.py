@@ -182,7 +182,19 @@ def test_wrong_argument_of_a_named_class(config, changes, text):
 def test_a_dict_without_a_type(config):
     cfg = config()
     cfg["model"] = {"dropout": 0.5}
-    assert "model: has no key 'type', which names its class. Add for example type=" in message_of(cfg)
+    text = "model: has no key 'type', which names its class. Add for example type='CountingModel'"
+    assert text in message_of(cfg)
+    with pytest.raises(KeyError):
+        Runner.from_cfg(cfg)
+
+
+def test_what_is_missing_is_of_the_built_in_type_too(config):
+    for cfg in ({}, {"model": {"type": "CountingModel"}}):
+        with pytest.raises(KeyError, match=r"the config (has 2 problems|lacks 'work_dir')"):
+            Runner.from_cfg(cfg)
+    for name in ("load_from", "resume"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: checkpoint 'nowhere.pth' does not exist"):
+            Runner.from_cfg(config(**{name: "nowhere.pth"}))
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,13 @@ class CheckpointError(TrainwrightError, RuntimeError):
     """A checkpoint that is missing, incomplete or foreign, or that cannot be written."""
 
 
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """A checkpoint that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # OSError would print errno and filename instead of the message
+
+
 class SaveError(CheckpointError):
     """A checkpoint that the storage did not take (full, failing, not allowed). The training that it is of can go on."""
 

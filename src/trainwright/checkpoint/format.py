@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from trainwright.base.errors import CheckpointError, SaveError
+from trainwright.base.errors import CheckpointError, CheckpointNotFoundError, SaveError
 from trainwright.base.text import did_you_mean
 from trainwright.checkpoint.archive import check_sizes, check_table, checksums
 from trainwright.checkpoint.bounds import check_tree
@@ -206,7 +206,7 @@ def _open_source(path: str) -> Any:
     if not file.is_file():
         names = [p.name for p in file.parent.glob("*.pth")] if file.parent.is_dir() else []
         where = f" in {str(file.parent)!r}" if file.parent.is_dir() else f": its folder {str(file.parent)!r} is missing"
-        raise CheckpointError(f"checkpoint {path!r} does not exist{where}.{did_you_mean(file.name, names)}")
+        raise CheckpointNotFoundError(f"checkpoint {path!r} does not exist{where}.{did_you_mean(file.name, names)}")
     if file.stat().st_size == 0:
         raise CheckpointError(_empty(path))
     return path
@@ -221,7 +221,7 @@ def _check_url(path: str) -> None:
             "fsspec names for it, or copy the file here."
         ) from error
     if not exists:
-        raise CheckpointError(f"checkpoint {path!r} does not exist.")
+        raise CheckpointNotFoundError(f"checkpoint {path!r} does not exist.")
 
 
 def _empty(path: str) -> str:

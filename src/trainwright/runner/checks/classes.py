@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from trainwright import registry
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import ConfigTypeError, RuleError
+from trainwright.base.errors import ConfigKeyError, ConfigTypeError, RuleError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import brief, near_names
 from trainwright.data import Compose
@@ -53,12 +53,13 @@ def check_component(component: Component) -> Iterator[Problem]:
     kind = component.kind
     if kind is None:
         if component.is_whole:
-            example = next(iter(component.registry.module_dict), "...")
+            example = next(reversed(component.registry.module_dict), "...")  # rather one of the user's
             if where[0] == _SCHEDULERS:
                 text = f"Each parameter scheduler should contain the key type, and this one has {brief(cfg)}."
                 yield Problem(where, f"{text} Add for example type='MultiStepLR'.", error=RuleError)
                 return
-            yield Problem(where, f"has no key 'type', which names its class. Add for example type={example!r}.")
+            text = f"has no key 'type', which names its class. Add for example type={example!r}."
+            yield Problem(where, text, error=ConfigKeyError)
         return
     scope = dict.get(cfg, "_scope_")
     with DefaultScope.overwrite_default_scope(scope if isinstance(scope, str) else None):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainwright.base.errors import CheckpointError
+from trainwright.base.errors import CheckpointError, CheckpointNotFoundError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import did_you_mean, near_names
 from trainwright.checkpoint import check_checkpoint
@@ -30,7 +30,8 @@ def check_checkpoints(spec: Mapping[str, Any], reach_out: bool = False) -> Itera
             hint = ""
             if name == "resume" and near_names(os.fspath(path), ("True", "False"), n=1, cutoff=0.7):
                 hint = " To resume from the latest checkpoint of work_dir write resume=True, without quotes."
-            yield Problem((name,), f"{error}{hint}", error=CheckpointError)
+            kind = CheckpointNotFoundError if isinstance(error, CheckpointNotFoundError) else CheckpointError
+            yield Problem((name,), f"{error}{hint}", error=kind)
 
 
 def check_weights(spec: Mapping[str, Any]) -> Iterator[Problem]:
@@ -40,7 +41,7 @@ def check_weights(spec: Mapping[str, Any]) -> Iterator[Problem]:
         if _is_pretrained(dict.get(cfg, "type")) and isinstance(path, str) and not is_url(path):
             text = _missing(path, "checkpoint")
             if text:
-                yield Problem((*where, "checkpoint"), text, error=CheckpointError)
+                yield Problem((*where, "checkpoint"), text, error=CheckpointNotFoundError)
 
 
 def check_data(spec: Mapping[str, Any]) -> Iterator[Problem]:

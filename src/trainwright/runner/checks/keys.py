@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from trainwright.base.errors import ConfigTypeError
+from trainwright.base.errors import ConfigKeyError, ConfigTypeError
 from trainwright.base.lazy import LazyObject
 from trainwright.base.text import any_of, did_you_mean, near_names
 from trainwright.config.diff import canonical
@@ -63,7 +63,7 @@ def check_names(cfg: Any) -> Iterator[Problem]:
             )
     for name in ("model", "work_dir"):
         if dict.get(tree, name) is None:
-            yield Problem((), f"the config lacks {name!r}, which every run needs.")
+            yield Problem((), f"the config lacks {name!r}, which every run needs.", error=ConfigKeyError)
     if "runner_type" in tree:
         yield from resolve(("runner_type",), dict.get(tree, "runner_type"), RUNNERS).problems
 

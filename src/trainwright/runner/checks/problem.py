@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, RuleError
+from trainwright.base.errors import ConfigError, ConfigKeyError, ConfigTypeError, RuleError
 
 Where = tuple[Any, ...]
 Level = Literal["error", "warning"]
@@ -76,7 +76,7 @@ def error_of(problems: list[Problem]) -> Exception:
     if len(problems) == 1:
         return _single(problems[0])
     kinds = {problem.error for problem in problems}
-    kind = RuleError if kinds == {RuleError} else ConfigTypeError
+    kind = next((kind for kind in (RuleError, ConfigKeyError) if kinds == {kind}), ConfigTypeError)
     listed = "\n".join(str(problem).replace("\n", "\n    ") for problem in problems)
     return kind(f"the config has {len(problems)} problems:\n{listed}")
 
