@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from trainwright.base.errors import ConfigError, ConfigTypeError, HookError
 from trainwright.base.logs import MMLogger
+from trainwright.checkpoint import read_checkpoint
 from trainwright.config import Config
 from trainwright.data import DefaultSampler
 from trainwright.engine import EpochBasedTrainLoop, Hook, IterBasedTrainLoop, TestLoop, ValLoop
@@ -113,6 +114,17 @@ def test_only_what_is_used_is_built(tmp_path, counting):
     assert isinstance(runner.train_loop, EpochBasedTrainLoop)
     assert isinstance(runner.val_loop, ValLoop)
     assert isinstance(runner.test_loop, TestLoop)
+
+
+def test_saving_a_model_that_was_not_trained_here_builds_no_training_set(tmp_path, counting):
+    runner = Runner.from_cfg(toy_config(tmp_path, train_dataloader=counting))
+    runner.val()
+    meta = read_checkpoint(runner.save_checkpoint(str(tmp_path), "net.pth"))["meta"]
+    assert CountingSet.made == 0
+    assert (meta["dataset_meta"], meta["global_batch"], meta["fingerprint"]["dataset"]) == ({}, None, {})
+    resumed = Runner.from_cfg(toy_config(tmp_path / "on", load_from=str(tmp_path / "net.pth")))
+    resumed.train()
+    assert resumed.iter == 8
 
 
 def test_what_is_asked_for_is_built(tmp_path, counting):

@@ -127,7 +127,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         streams = self.ctx.training_streams or rng.capture()
         tree["rng"] = all_gather_object(streams) if self.distributed else [streams]
         tree["hooks"] = {name: self._state_of(hook) for name, hook in self._stateful_hooks().items()}
-        loader, loop = self.train_dataloader, self._loops.get("train")
+        loop = self._loops.get("train")  # a run that only evaluates has none, and saving builds none
+        loader = getattr(loop, "dataloader", None)
         if isinstance(loader, Stateful):
             state = loader.state_dict()
             per_rank = self.distributed and getattr(
@@ -162,7 +163,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
     def _meta(self, meta: dict[str, Any] | None) -> dict[str, Any]:
         from trainwright.base.version import __version__
 
-        batch = global_batch(self)
+        loader = getattr(self._loops.get("train"), "dataloader", None)
+        batch = global_batch(self, loader)
         return {
             **(meta or {}),
             **self.ctx.clock.state_dict(),
@@ -177,8 +179,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
             "data_size": data_info()[1],
             "global_batch": None if batch is None else dataclasses.asdict(batch),
             "environment": exactness.environment(self.strategy.device),
-            "fingerprint": exactness.fingerprint(self),
-            "dataset_meta": plain_items(exactness.dataset_meta(self) or {})[0],
+            "fingerprint": exactness.fingerprint(self, loader),
+            "dataset_meta": plain_items(exactness.dataset_meta(loader) or {})[0],
         }
 
     def _stateful_hooks(self) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def fingerprint(runner: Any) -> dict[str, Any]:
-    """The settings of the config by name, and what is known of the training set, as short text."""
+def fingerprint(runner: Any, loader: Any) -> dict[str, Any]:
+    """The settings of the config by name, and what is known of the training set in ``loader``, as short text."""
     settings = {}
     for name in NAMES:
         value = runner.cfg.get(name)
@@ -55,10 +55,12 @@ def fingerprint(runner: Any) -> dict[str, Any]:
             continue
         parts = value.items() if isinstance(value, Mapping) else [(None, value)]
         settings.update({name if part is None else f"{name}.{part}": _short(item) for part, item in parts})
-    dataset = getattr(runner.train_dataloader, "dataset", None)
+    dataset = getattr(loader, "dataset", None)
+    if dataset is None:
+        return {"config": settings, "dataset": {}}
     data = {"type": type(dataset).__name__, "metainfo": _short(getattr(dataset, "metainfo", None))}
     if hasattr(type(dataset), "__len__"):
-        data["length"] = str(len(dataset))  # type: ignore[arg-type]
+        data["length"] = str(len(dataset))
     return {"config": settings, "dataset": data}
 
 
@@ -112,7 +114,7 @@ def _set_threads(wanted: int) -> None:
 
 def compare_fingerprints(runner: Any, meta: dict[str, Any]) -> None:
     """Warn of settings and of a training set that are not those of the checkpoint."""
-    before, now = meta.get("fingerprint"), fingerprint(runner)
+    before, now = meta.get("fingerprint"), fingerprint(runner, runner.train_dataloader)
     if not before or before.get("dataset") == now["dataset"]:
         _compare_metainfo(runner, meta)
     if not before:
@@ -133,7 +135,7 @@ def compare_fingerprints(runner: Any, meta: dict[str, Any]) -> None:
 
 def _compare_metainfo(runner: Any, meta: dict[str, Any]) -> None:
     """Warn of other facts of the training set; this is all that a checkpoint of MMEngine says of it."""
-    both = (meta.get("dataset_meta"), dataset_meta(runner))
+    both = (meta.get("dataset_meta"), dataset_meta(runner.train_dataloader))
     before, now = (plain_items(facts)[0] if isinstance(facts, Mapping) else {} for facts in both)
     if "dataset_meta" in meta and repr(before) != repr(now):
         runner.logger.warning(
@@ -143,9 +145,9 @@ def _compare_metainfo(runner: Any, meta: dict[str, Any]) -> None:
         )
 
 
-def dataset_meta(runner: Any) -> Any:
-    """The ``metainfo`` of the training set, where it has one."""
-    return getattr(getattr(runner.train_dataloader, "dataset", None), "metainfo", None)
+def dataset_meta(loader: Any) -> Any:
+    """The ``metainfo`` of the set in ``loader``, where it has one."""
+    return getattr(getattr(loader, "dataset", None), "metainfo", None)
 
 
 def _differences(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

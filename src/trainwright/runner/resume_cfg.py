@@ -94,9 +94,9 @@ class GlobalBatch:
         return f"{self.world_size} x {self.per_rank} x {self.accumulation} = {self.samples}"
 
 
-def global_batch(runner: Any) -> GlobalBatch | None:
-    """That of this run; None where it is not fixed, or several optimizers have windows of their own."""
-    loader, wrapper = runner.train_dataloader, runner.optim_wrapper
+def global_batch(runner: Any, loader: Any) -> GlobalBatch | None:
+    """That of this run with ``loader``; None where it is not fixed, or several optimizers have windows of their own."""
+    wrapper = runner.optim_wrapper
     batch_sampler = getattr(loader, "batch_sampler", None)
     size = getattr(loader, "batch_size", None) if batch_sampler is None else getattr(batch_sampler, "batch_size", None)
     counts = getattr(wrapper, "_accumulative_counts", None)
@@ -110,7 +110,7 @@ def check_global_batch(runner: Any, tree: dict[str, Any], allow_inexact: bool) -
 
     The order of all samples is kept when an update uses as many as before: ranks x batch size x accumulation.
     """
-    now, saved = global_batch(runner), tree["meta"].get("global_batch")
+    now, saved = global_batch(runner, runner.train_dataloader), tree["meta"].get("global_batch")
     if now is None or not saved:
         return
     before = GlobalBatch(*(int(saved[name]) for name in ("world_size", "per_rank", "accumulation")))
@@ -176,7 +176,7 @@ def take_over_position(runner: Any, loop: Any, tree: dict[str, Any], allow_inexa
         state = of_this_rank(state)[0]
     loader.load_state_dict(state)
     loop.enters_quietly = not isinstance(loader, KeyedDataLoader) and clock.inner_iter > 0
-    now, saved = global_batch(runner), tree["meta"].get("global_batch")
+    now, saved = global_batch(runner, runner.train_dataloader), tree["meta"].get("global_batch")
     if not isinstance(loader, KeyedDataLoader) or now is None or not saved or not runner.by_epoch:
         return
     if now.per_iteration == saved["world_size"] * saved["per_rank"] or clock.epoch_length is None:
