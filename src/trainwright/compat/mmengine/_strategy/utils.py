@@ -14,11 +14,7 @@ class MetaTensorContext(TorchDispatchMode):
     """Inside of it every tensor that is made has a shape and a type, and no memory."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = list(args), dict(kwargs or {})
+        settings = kwargs or {}
         if _is_tensor_constructor(func):
-            place = [argument.name for argument in func._schema.arguments].index("device")
-            if len(args) > place:
-                args[place] = "meta"
-            else:
-                kwargs["device"] = "meta"
-        return func(*args, **kwargs)
+            settings = {**settings, "device": "meta"}  # all that make tensors take it by keyword alone
+        return func(*args, **settings)
