@@ -1,4 +1,4 @@
-"""Reading checkpoints by name where somebody has put a torch.load of their own in its place, as some packages do."""
+"""Reading checkpoints by name: downloads of several ranks, and a torch.load that somebody has replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainwright.checkpoint.loader import CheckpointLoader
+from trainwright.checkpoint.loader import CheckpointLoader, downloaded
+from trainwright.testing.ranks import run_ranks
 
 _ran: list[str] = []
 
@@ -41,3 +42,26 @@ def test_one_that_runs_code_unless_told_otherwise_is_told(malicious, monkeypatch
 def test_one_that_cannot_be_told_is_called_as_it_is(malicious, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda file, map_location=None: {"read": file})
     assert CheckpointLoader.load_checkpoint(malicious) == {"read": malicious}
+
+
+def _downloads(folder: str, fails: bool) -> str:
+    def load(url: str) -> str:
+        if fails:
+            raise OSError(f"{url} cannot be reached")
+        file = Path(folder, "net.pth")
+        is_there = file.exists()
+        file.touch()
+        return "found" if is_there else "fetched"
+
+    try:
+        return str(downloaded(load, "https://x/net.pth"))
+    except OSError as error:
+        return str(error)
+
+
+def test_one_rank_downloads_and_the_others_find_it(tmp_path):
+    assert run_ranks(2, _downloads, str(tmp_path), False) == ["fetched", "found"]
+
+
+def test_no_rank_waits_for_a_download_that_failed(tmp_path):
+    assert run_ranks(2, _downloads, str(tmp_path), True) == ["https://x/net.pth cannot be reached"] * 2

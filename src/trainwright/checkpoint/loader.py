@@ -32,7 +32,7 @@ from trainwright.checkpoint.module_state import (
 )
 from trainwright.checkpoint.pickles import PickleError
 from trainwright.checkpoint.weights import STRIP_MODULE, revised
-from trainwright.dist import get_dist_info
+from trainwright.dist import from_main
 from trainwright.registry.signature import arguments_of
 
 __all__ = [
@@ -205,14 +205,10 @@ def load_from_http(
 
 
 def downloaded(load: Callable[..., Any], url: str, **settings: Any) -> Any:
-    """What ``load(url)`` gives, on rank 0 first: the others find the file."""
-    rank, world_size = get_dist_info()
-    checkpoint = load(url, **settings) if rank == 0 else None
-    if world_size > 1:
-        torch.distributed.barrier()
-        if rank > 0:
-            checkpoint = load(url, **settings)
-    return checkpoint
+    """What ``load(url)`` gives, on rank 0 first: the others find the file then, or raise what was raised there."""
+    first: list[Any] = []
+    from_main(lambda: first.append(load(url, **settings)))
+    return first[0] if first else load(url, **settings)
 
 
 @CheckpointLoader.register_scheme(prefixes="pavi://")
