@@ -82,8 +82,8 @@ class LoggerHook(HasStorage, Hook):
             _ = self.file_backend if given else None
         except (ImportError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"LoggerHook knows no backend {given!r}: {error} Correct it, or give out_dir as a folder or as a URL, "
-                "such as s3://bucket/logs."
+                f"LoggerHook knows no backend {given!r}: {str(error).rstrip('.')}. Correct it, or give "
+                "out_dir as a folder or as a URL, such as s3://bucket/logs."
             ) from error
 
     def before_run(self, runner: Any) -> None:
