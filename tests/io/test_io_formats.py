@@ -2,7 +2,9 @@
 
 import logging
 import pickle
+import sys
 import tempfile
+import traceback
 
 import numpy as np
 import pytest
@@ -109,6 +111,16 @@ def test_messages(tmp_path):
     path.write_text("1 cat\nalone\n")
     with pytest.raises(AssertionError, match=r"pairs.txt:2: a line must have a key and a value, got 'alone\\n'"):
         io.dict_from_file(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", "{"), ("a.yaml", "a: [1\nb: -")])
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before Python 3.11")
+def test_what_cannot_be_read_is_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises((ValueError, yaml.YAMLError)) as caught:
+        io.load(tmp_path / name)
+    told = "".join(traceback.format_exception(caught.value))
+    assert f"This was raised when {tmp_path / name} was read." in told
 
 
 def test_the_older_argument_is_warned_of_where_it_is_used(tmp_path):

@@ -7,6 +7,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
+from trainwright.base.errors import add_note
 from trainwright.base.text import did_you_mean
 from trainwright.io.handlers.base import BaseFileHandler
 from trainwright.io.handlers.json_handler import JsonHandler
@@ -25,7 +26,9 @@ file_handlers: dict[str, BaseFileHandler] = {
 class _NamedBytes(BytesIO):
     """The bytes of a file that has been read, and where they are from."""
 
-    name = ""
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def _register_handler(handler: Any, file_formats: Any, table: dict[str, BaseFileHandler] = file_handlers) -> None:
@@ -64,12 +67,14 @@ def load_by(handler: BaseFileHandler, file: Any, storage_of: Callable[[str], Any
     if isinstance(file, (str, Path)):
         path = str(file)
         storage = storage_of(path)
-        if handler.str_like:
-            with StringIO(storage.get_text(path)) as text:
-                return handler.load_from_fileobj(text, **kwargs)
-        with _NamedBytes(storage.get(path)) as data:
-            data.name = path
-            return handler.load_from_fileobj(data, **kwargs)
+        content = StringIO(storage.get_text(path)) if handler.str_like else _NamedBytes(storage.get(path), path)
+        with content:
+            try:
+                return handler.load_from_fileobj(content, **kwargs)
+            except Exception as error:
+                if path not in str(error):  # what reads JSON or YAML knows lines, and no file
+                    add_note(error, f"This was raised when {path} was read.")
+                raise
     if not hasattr(file, "read"):
         raise TypeError(f'"file" must be a filepath str or a file-object, got {file!r} of type {type(file).__name__}')
     return handler.load_from_fileobj(file, **kwargs)
