@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainwright.engine import BaseLoop, EpochBasedTrainLoop, Hook
+from trainwright.base.errors import Interrupted
+from trainwright.engine import BaseLoop, EpochBasedTrainLoop, Hook, IterBasedTrainLoop
 from trainwright.registry import LOOPS
 from trainwright.runner import Runner
 from trainwright.testing.toys import toy_config
@@ -17,6 +18,18 @@ class OrdersEpochsItself(EpochBasedTrainLoop):
         while self._epoch < self._max_epochs:
             self.run_epoch()
             self.runner.val_loop.run()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+
+@LOOPS.register_module()
+class OrdersItersItself(IterBasedTrainLoop):
+    def run(self):
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        while self._iter < self._max_iters:
+            self.run_iter(next(self.dataloader_iterator))
+        self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
 
@@ -47,8 +60,15 @@ class OwesNothing(BaseLoop):
 
 
 class Watches(Hook):
-    def __init__(self, fails_in=None):
-        self.events, self.fails_in = [], fails_in
+    def __init__(self, fails_in=None, stops_in=None):
+        self.events, self.fails_in, self.stops_in = [], fails_in, stops_in
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.stops_in:
+            runner.ctx.stop.wish("a signal")
+
+    def after_train(self, runner):
+        self.events.append("after_train")
 
     def after_train_epoch(self, runner):
         if runner.epoch == self.fails_in:
@@ -95,12 +115,24 @@ def test_training_is_closed_once(tmp_path, loop, fails_in):
     runner.register_hook(hook)
     if fails_in is None:
         runner.train()
-        assert hook.events == ["on_train_closed"]
+        assert hook.events == ["after_train", "on_train_closed"]
     else:
         with pytest.raises(OSError, match="disk"):
             runner.train()
         assert hook.events == ["on_exception", "on_train_closed"]
     assert runner.ctx.open_phases == []
+
+
+@pytest.mark.parametrize("loop", ["OrdersEpochsItself", "OrdersItersItself", "OwesNothing"])
+def test_a_signal_ends_a_run_that_looks_at_no_flag(tmp_path, loop):
+    cfg = {"type": loop, **({"max_iters": 9} if loop == "OrdersItersItself" else {"max_epochs": 3})}
+    runner, hook = make(tmp_path, loop, train_cfg=cfg, default_hooks={}), Watches(stops_in=1)
+    runner.register_hook(hook)
+    with pytest.raises(Interrupted, match="after iteration 2 and saved"):
+        runner.train()
+    assert runner.iter == 2
+    assert hook.events == ["after_train", "on_train_closed"]
+    assert (tmp_path / "iter_2.pth").is_file()
 
 
 def test_before_train_fired_outside_of_a_training_opens_nothing(tmp_path):

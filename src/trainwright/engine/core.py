@@ -106,15 +106,19 @@ def training_by_hand(ctx: RunContext) -> Iterator[None]:
     ctx.opens_training = True
     failed: BaseException | None = None
     try:
-        yield
+        try:
+            yield
+        except _Left:
+            ctx.hooks.fire(Phase.TRAIN.end)
     except BaseException as error:
         failed = error
-        if isinstance(error, Exception) and Phase.TRAIN in ctx.open_phases:
+        if isinstance(error, Exception) and ctx.is_opened_by_hand:
             ctx.hooks.fire(Event.ON_EXCEPTION, Phase.TRAIN.label, error)
         raise
     finally:
         ctx.opens_training = False
-        if Phase.TRAIN in ctx.open_phases:
+        if ctx.is_opened_by_hand:
+            ctx.is_opened_by_hand = False
             ctx.open_phases.remove(Phase.TRAIN)
             _close(ctx, failed)
 
@@ -123,6 +127,18 @@ def begin_training(ctx: RunContext) -> None:
     """A training loop of the user's is about to fire ``before_train``."""
     if ctx.opens_training and Phase.TRAIN not in ctx.open_phases:
         ctx.open_phases.append(Phase.TRAIN)
+        ctx.is_opened_by_hand = True
+
+
+class _Left(BaseException):
+    """Takes a training that was interrupted out of a ``run()`` which looks at no stop flag."""
+
+
+def leave_if_interrupted(ctx: RunContext) -> None:
+    """A training loop of the user's is about to begin an iteration: not where a signal has asked for an end, which
+    such a loop does not look for."""
+    if ctx.is_opened_by_hand and ctx.stop.interrupts and ctx.stop.now:
+        raise _Left
 
 
 def _close(ctx: RunContext, failed: BaseException | None) -> None:

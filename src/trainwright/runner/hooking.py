@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from trainwright.engine import HookProfile, priority_name
-from trainwright.engine.core import begin_training
+from trainwright.engine.core import begin_training, leave_if_interrupted
 from trainwright.engine.loops import follow_counters
 from trainwright.runner import builders
 from trainwright.runner.parts import RunnerParts
@@ -41,6 +41,8 @@ class HookMixin(RunnerParts):
         follow_counters(self._loops.get("train"), clock)
         if fn_name == "before_train":
             begin_training(self.ctx)
+        elif fn_name in ("before_train_epoch", "before_train_iter"):
+            leave_if_interrupted(self.ctx)
         elif fn_name == "after_train_iter":
             clock.completing = Completing.ITERATION
         elif fn_name == "after_train_epoch":

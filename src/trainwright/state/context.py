@@ -43,6 +43,7 @@ class RunContext:
         self.stop = StopFlag()
         self.open_phases: list[Any] = []  # outermost first
         self.opens_training = False  # whether before_train, fired by hand, opens the phase: inside run() of a loop
+        self.is_opened_by_hand = False
         # Random streams of training, while a validation inside it draws from them: what a checkpoint must hold.
         self.training_streams: dict[str, Any] | None = None
         self.data_time_s = 0.0  # time that the loop waited for the batch of the running iteration

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainwright.base.durations import EPOCHS
-from trainwright.engine.core import SpanEnd, run_span
+from trainwright.engine.core import SpanEnd, leave_if_interrupted, run_span
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import no_batch_error
 from trainwright.engine.loops.budget import planned_end
@@ -108,6 +108,7 @@ class EpochBasedTrainLoop(TrainLoop):
     def run_epoch(self) -> None:
         """One epoch, or what is left of it after a resume; a stop inside leaves it open."""
         ctx, clock = self.ctx, self.clock
+        leave_if_interrupted(ctx)
         ctx.hooks.fire(Phase.TRAIN.before_epoch)
         ctx.hooks.let_sleep(clock.iter)
         self.runner.model.train()
@@ -130,4 +131,5 @@ class EpochBasedTrainLoop(TrainLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration: before_train_iter, the step, after_train_iter."""
+        leave_if_interrupted(self.ctx)
         self._iterate()(idx, data_batch)

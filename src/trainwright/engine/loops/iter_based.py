@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainwright.base.durations import ITERATIONS
-from trainwright.engine.core import SpanEnd, run_span
+from trainwright.engine.core import SpanEnd, leave_if_interrupted, run_span
 from trainwright.engine.dispatch import NEVER
 from trainwright.engine.events import Phase
 from trainwright.engine.loops.base import ends_by_itself, no_batch_error
@@ -190,4 +190,5 @@ class IterBasedTrainLoop(TrainLoop):
 
     def run_iter(self, data_batch: Any) -> None:
         """One iteration: before_train_iter, the step, after_train_iter."""
+        leave_if_interrupted(self.ctx)
         self._iterate()(self.clock.iter, data_batch)
