@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, DataNotFoundError
+from trainwright.base.errors import ConfigError, ConfigTypeError, DataError, DataNotFoundError, RuleError
 from trainwright.base.logs import print_log
 from trainwright.base.text import brief
 from trainwright.data import handover, metainfo, subset
@@ -174,7 +174,7 @@ class BaseDataset(Dataset[Any]):
         """One annotation of the file as a dict, or as a list of several; puts `data_prefix` before its fields."""
         for key, prefix in self.data_prefix.items():
             if key not in raw_data_info:
-                raise ConfigError(
+                raise RuleError(
                     f"data_prefix of {type(self).__name__} names the field {key!r}, which an annotation does not have: "
                     f"{brief(raw_data_info)}; data_prefix={{}} puts nothing before anything"
                 )

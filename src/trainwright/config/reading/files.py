@@ -100,7 +100,7 @@ def _read_path(place: Place, options: ReadOptions, chain: tuple[str, ...]) -> Re
     if path in chain:
         steps = " -> ".join([*chain[chain.index(path) :], path])
         raise ConfigError(f"{BASE_KEY} goes in a circle: {steps}", path)
-    if os.path.splitext(path)[1] not in ALL_SUFFIXES:
+    if os.path.splitext(path)[1] not in ALL_SUFFIXES and os.path.exists(path):
         raise ConfigFormatError(
             f"a config file ends in {', '.join(ALL_SUFFIXES)}; got {os.path.basename(path)!r}", path
         )

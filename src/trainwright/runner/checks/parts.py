@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from trainwright.base.durations import EPOCHS, ITERATIONS, parse_duration
-from trainwright.base.errors import ConfigError, ConfigTypeError, HookError, RegistryError
+from trainwright.base.errors import ConfigError, ConfigTypeError, HookError, RegistryError, RuleError
 from trainwright.base.text import brief, did_you_mean
 from trainwright.data.builder import option_errors
 from trainwright.engine import get_priority
@@ -147,7 +147,7 @@ def _check_auto_scale_lr(cfg: dict[Any, Any]) -> Iterator[Problem]:
     yield from _unknown(("auto_scale_lr",), "auto_scale_lr", cfg, _SCALE_KEYS)
     if dict.get(cfg, "enable") and "base_batch_size" not in cfg:
         text = f"auto_scale_lr {dict(cfg)!r} lacks base_batch_size, the batch size that the lr is for."
-        yield Problem(("auto_scale_lr",), text)
+        yield Problem(("auto_scale_lr",), text, error=RuleError)
 
 
 def _check_priorities(spec: Spec) -> Iterator[Problem]:
