@@ -239,3 +239,16 @@ def test_a_consequence_is_told_as_one() -> None:
 
     assert facts_of(RankError("rank 0 failed"))["is_consequence"]
     assert facts_of(ValueError("boom"))["text"].endswith("ValueError: boom")
+
+
+def test_the_command_is_named_as_it_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TRAINWRIGHT_PROGRAM", raising=False)
+    program = tmp_path / "bin" / "trainwright"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert launching.command_name() == "trainwright"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert launching.command_name() == os.path.join("bin", "trainwright")

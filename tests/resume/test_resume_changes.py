@@ -159,6 +159,15 @@ def test_nothing_is_told_when_nothing_differs(tmp_path, capsys):
     assert "WARNING" not in capsys.readouterr().err
 
 
+def test_a_setting_that_is_written_out_with_its_own_value_is_none_that_differs(tmp_path, capsys):
+    stopped(tmp_path, randomness={"seed": 3})
+    capsys.readouterr()
+    resumed(config(tmp_path, **settings(randomness={"seed": 3, "keyed": True})))
+    told = capsys.readouterr().err
+    assert "other than in the checkpoint" in told  # the hook that stopped it
+    assert "keyed" not in told
+
+
 @pytest.mark.parametrize("name", ["resume_optimizer", "resume_param_scheduler"])
 def test_parts_may_begin_anew(tmp_path, name):
     cfg = config(tmp_path, epochs=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -110,8 +111,10 @@ def restarted(cfg: Config) -> None:
 def command_name() -> str:
     """The path of this command, for one that goes on."""
     path = os.environ.get(_PROGRAM, sys.argv[0])
-    path = os.path.relpath(path) if os.sep in path else path
-    return "trainwright" if path.endswith("__main__.py") else path
+    found = shutil.which("trainwright")
+    if path.endswith("__main__.py") or (found is not None and os.path.abspath(path) == os.path.abspath(found)):
+        return "trainwright"
+    return os.path.relpath(path) if os.sep in path else path
 
 
 def launch_words() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainwright.base.defaults import defaults
 from trainwright.base.errors import RuleTypeError
 from trainwright.engine import Hook
 from trainwright.engine.by_hand import by_hand, is_run
@@ -62,15 +63,18 @@ class RuntimeInfoHook(Hook):
     def before_run(self, runner: Any) -> None:
         """Put down config, seed, name and version, and switch the check on."""
         from trainwright.base.version import MMENGINE_VERSION, __version__
-        from trainwright.utils.version_utils import get_git_hash
 
         info = {
             "cfg": runner.cfg.pretty_text,
             "seed": runner.seed,
             "experiment_name": runner.experiment_name,
             "trainwright_version": __version__,
-            "mmengine_version": MMENGINE_VERSION + get_git_hash(fallback=""),
+            "mmengine_version": MMENGINE_VERSION,
         }
+        if defaults.package == "mmengine":  # only there: it starts a process
+            from trainwright.utils.version_utils import get_git_hash
+
+            info["mmengine_version"] += get_git_hash(fallback="")
         runner.message_hub.update_info_dict(info)
         if is_run(runner):
             runner.ctx.metrics.must_be_finite = is_loss if self.check_finite else None

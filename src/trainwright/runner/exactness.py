@@ -55,6 +55,8 @@ def fingerprint(runner: Any, loader: Any) -> dict[str, Any]:
             continue
         parts = value.items() if isinstance(value, Mapping) else [(None, value)]
         settings.update({name if part is None else f"{name}.{part}": _short(item) for part, item in parts})
+    if settings:  # what it is where the config does not say, too: that depends on the face
+        settings.setdefault("randomness.keyed", repr(runner.strategy.keyed))
     dataset = getattr(loader, "dataset", None)
     if dataset is None:
         return {"config": settings, "dataset": {}}
