@@ -352,6 +352,13 @@ def test_files_that_are_no_annotations(tmp_path, content, error, message):
         BaseDataset(str(path))
 
 
+def test_annotations_that_are_no_yaml(tmp_path):
+    path = tmp_path / "ann.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(ConfigError, match=r"ann_file '.*ann.yaml' of BaseDataset cannot be read: while parsing"):
+        BaseDataset(str(path))
+
+
 def test_no_file(tmp_path):
     with pytest.raises(ConfigError, match="BaseDataset has no ann_file, and does not override load_data_list"):
         BaseDataset()

@@ -330,6 +330,8 @@ def _read(path: str | None, owner: str) -> Any:
             f"ann_file {path!r} of {owner} is a pickle, which can run code when it is read: convert it to JSON, or "
             "read it in an overridden load_data_list if you trust it"
         )
+    from yaml import YAMLError  # not with the package
+
     suffix = path.rpartition(".")[2]
     try:
         return load(path, file_format=suffix if suffix in file_handlers else "json")
@@ -338,5 +340,5 @@ def _read(path: str | None, owner: str) -> Any:
             f"ann_file {path!r} of {owner} does not exist; a relative path is looked up in data_root, where that is "
             "given, else in the current folder"
         ) from error
-    except ValueError as error:
+    except (ValueError, YAMLError) as error:
         raise ConfigError(f"ann_file {path!r} of {owner} cannot be read: {error}") from error
