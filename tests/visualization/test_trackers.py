@@ -133,7 +133,7 @@ def test_wandb(spied, config, tmp_path):
         ("wandb.init", {"project": "p", "dir": str(tmp_path)}),
         ("wandb.define_metric", "acc", {"summary": "max"}),
         ("wandb.init().watch", model, {"log": "all"}),
-        ("wandb.init().config.update", config.to_dict(), {"allow_val_change": False}),
+        ("wandb.config.update", config.to_dict(), {"allow_val_change": False}),
         ("wandb.init().log_code", {"name": "code"}),
         ("wandb.init().log", {"loss": 0.5, "step": 7}, {"commit": True}),
         ("wandb.init().log", {"lr": 0.25, "step": 8}, {"commit": True}),

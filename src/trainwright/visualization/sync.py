@@ -118,7 +118,8 @@ def _send(tracker: Tracker, parts: list[Path], scalars: Scalars, sent: _Sent, do
             tracker.add_config(config)
             sent.has_config = done.has_config = True
     for line in scalars.lines[sent.n_lines :]:
-        tracker.add_scalars(line.values, int(line.step))
+        numbers = {name: value for name, value in line.values.items() if name != "step"}
+        tracker.add_scalars(numbers, int(line.step))
         sent.n_lines += 1
         done.n_lines += 1
     for part in parts:
