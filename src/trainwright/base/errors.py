@@ -84,6 +84,10 @@ class NameTakenError(ConfigError, RuntimeError):
     """Two parts of a run have one name."""
 
 
+class LazyCallError(ConfigError, RuntimeError):
+    """What a config names is called before it is imported."""
+
+
 class CustomImportError(ConfigError, ImportError):
     """A module named in `custom_imports` that cannot be imported."""
 

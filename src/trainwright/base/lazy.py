@@ -14,7 +14,8 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, add_note
+from trainwright.base.defaults import defaults
+from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, LazyCallError, add_note
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _DUNDERS = frozenset({"__version__", "__file__", "__path__", "__all__", "__name__", "__qualname__"})
@@ -141,6 +142,8 @@ class LazyObject:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not is_lazy():
+            if defaults.package == "mmengine":
+                raise LazyCallError(f"{self.dotted} is not imported, and so cannot be called: build() imports it")
             return self.build()(*args, **kwargs)
         return self._derived(None, (args, kwargs))
 

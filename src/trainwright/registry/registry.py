@@ -24,7 +24,7 @@ from trainwright.registry.scope import (
     register_all,
     try_import,
 )
-from trainwright.registry.unknown import describe_place, unknown_name_message
+from trainwright.registry.unknown import describe_place, rich_table, unknown_name_message
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,6 +101,10 @@ class Registry:
             return False
 
     def __repr__(self) -> str:
+        if defaults.package == "mmengine":
+            objects = {**dict.fromkeys(self._deferred, "imported when it is named"), **self._module_dict}
+            names = sorted(objects)
+            return rich_table(f"Registry of {self._name}", [(name, str(objects[name])) for name in names])
         places = dict.fromkeys(self._deferred, "imported when it is named")
         places.update((name, describe_place(obj)) for name, obj in self._module_dict.items())
         rows = sorted(places.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainwright.base.text import any_of, did_you_mean, near_names
@@ -99,3 +99,19 @@ def _scope_failure(scope: str) -> dict[str, str]:
 
 def _verdict(failure: str) -> str:
     return "no such module" if failure == NOT_FOUND else "failed to import, see below"
+
+
+def rich_table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Names and objects as MMEngine shows them, for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("Names", justify="left", style="cyan")
+    table.add_column("Objects", justify="left", style="green")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table, end="")
+    return capture.get()

@@ -100,6 +100,9 @@ def test_lazy_objects():
     with pytest.raises(ImportError):
         lazy.config.Nothing.build()
     assert str(LazyObject("mmengine.config", "Config")).endswith("Config")
+    for name in (lazy, lazy.config.Config):
+        with pytest.raises(RuntimeError):
+            name()
     for twin in (pickle.loads(pickle.dumps(lazy.config.Config)), copy.deepcopy(lazy.config.Config)):
         assert twin.build() is Config
 

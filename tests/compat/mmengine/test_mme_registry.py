@@ -234,12 +234,21 @@ def test_switching_scope_and_registry(new_scope):
 
 def test_repr():
     from mmengine.registry import Registry
+    from rich.console import Console
+    from rich.table import Table
 
     cats = Registry("cat")
     for name in ("Shorthair", "Munchkin"):
         cats.register_module(name=name)(type(name, (), {}))
-    for text in ("Registry of cat", "Shorthair", "Munchkin"):
-        assert text in repr(cats)
+    shown = Table(title="Registry of cat")
+    shown.add_column("Names", justify="left", style="cyan")
+    shown.add_column("Objects", justify="left", style="green")
+    for name in ("Munchkin", "Shorthair"):
+        shown.add_row(name, str(cats.get(name)))
+    console = Console()
+    with console.capture() as captured:
+        console.print(shown, end="")
+    assert repr(cats) == captured.get()
 
 
 def test_names_come_from_locations(tmp_path, monkeypatch):
