@@ -4,6 +4,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 import importlib.util
 import random
+import signal
 import sys
 import threading
 import types
@@ -44,12 +45,17 @@ def nothing_left_by_a_module():
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """Random streams, global torch settings, the working folder, loggers and visualizers are as before each test."""
+    """Random streams, global torch settings, the working folder, what signals do, loggers and visualizers are as before
+    each test. A program that has trained ignores SIGTERM until it ends, and so would every process that is forked here.
+    """
     streams = random.getstate(), np.random.get_state(), torch.get_rng_state()
     folder, default_dtype = os.getcwd(), torch.get_default_dtype()
     named = named_instances()
     threads = set(threading.enumerate())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     close_new(named)
     random.setstate(streams[0])
     np.random.set_state(streams[1])
