@@ -20,6 +20,7 @@ def train_here(config: Path, work_dir: Path) -> None:
     Runner.from_cfg(cfg).train()
 
 
+@pytest.mark.conformance  # long
 def test_a_killed_rank_takes_one_restart_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_project(tmp_path)
     monkeypatch.setenv("SECONDS_A_SAMPLE", "0")

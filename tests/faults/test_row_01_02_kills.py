@@ -16,6 +16,7 @@ def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
 
 
 # A hundred together; FSDP takes twice as long.
+@pytest.mark.conformance  # long
 @pytest.mark.parametrize(
     ("strategy", "layout", "n_kills"), [("DDPStrategy", "file", 70), ("FSDPStrategy", "folder", 30)]
 )

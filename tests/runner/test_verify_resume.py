@@ -62,6 +62,7 @@ def test_an_exact_config(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["config.py"]
 
 
+@pytest.mark.conformance  # long
 def test_a_hook_that_forgets(tmp_path, monkeypatch):
     (tmp_path / "forgetful.py").write_text(FORGETFUL)
     monkeypatch.chdir(tmp_path)

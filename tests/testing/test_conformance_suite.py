@@ -184,6 +184,7 @@ TestRanks = conformance_tests({"type": "DDPStrategy"}, n_ranks=2, behaviours="dr
 """
 
 
+@pytest.mark.conformance  # long
 def test_one_line_makes_the_tests_of_a_strategy(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text(THEIRS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "test_theirs.py"]

@@ -14,7 +14,6 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
-from trainwright.base.defaults import defaults
 from trainwright.base.errors import ConfigError, ConfigTypeError, CustomImportError, LazyCallError, add_note
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
@@ -142,6 +141,8 @@ class LazyObject:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not is_lazy():
+            from trainwright.base.defaults import defaults  # not with a config: dataclasses take long to import
+
             if defaults.package == "mmengine":
                 raise LazyCallError(f"{self.dotted} is not imported, and so cannot be called: build() imports it")
             return self.build()(*args, **kwargs)
