@@ -200,3 +200,11 @@ def test_no_colours_for_who_wants_none(make_logger, monkeypatch, environ):
         monkeypatch.setenv(name, value)
     make_logger("log-n").warning("careful")
     assert "\033" not in screen.getvalue()
+
+
+def test_a_level_that_there_is_not(make_logger):
+    text = r"log_level 'WARNNG' is not known; known: NOTSET, DEBUG, INFO, .*, or a number\. Did you mean 'WARNING'"
+    with pytest.raises(ConfigError, match=text):
+        MMLogger("log-levels", log_level="WARNNG")
+    with pytest.raises(ValueError, match="log_level 'WARNNG' is not known"):
+        make_logger("log-i").setLevel("WARNNG")

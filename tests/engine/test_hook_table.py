@@ -30,7 +30,7 @@ def test_the_argument_counts_more_than_the_hook_s_own(table):
     table.add(make("A", "LOW"))
     table.add(make("B", "LOWEST"), priority="VERY_HIGH")
     assert names(table) == ["B", "A"]
-    assert [hook.priority for hook in table.hooks] == [10, 70]
+    assert [hook.priority for hook in table.hooks] == ["VERY_HIGH", "LOW"]  # as they were given
     assert type(table.hooks[0]).priority == "LOWEST"  # the class is left alone
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from trainwright.base.errors import UnsupportedOperationError
+from trainwright.base.errors import ConfigTypeError, UnsupportedOperationError
 from trainwright.io import LocalBackend, atomic, copytree, dump, load, put, put_text, temporary
 from trainwright.io.handlers import BaseFileHandler, JsonHandler, YamlHandler
 
@@ -132,3 +132,13 @@ def test_what_the_disk_cannot_do(tmp_path):
     with pytest.raises(AttributeError, match="'LocalBackend' object has no attribute 'putt'"):
         _ = LocalBackend().putt
     assert LocalBackend().join_path(Path("a"), "b") == "a/b"
+
+
+def test_text_is_a_str_and_a_target_has_a_folder(tmp_path):
+    with pytest.raises(ConfigTypeError, match="put_text writes a str, got bytes: bytes are written by put"):
+        put_text(b"a", tmp_path / "text")
+    assert not (tmp_path / "text").exists()
+    (tmp_path / "source").write_text("a")
+    target = tmp_path / "missing" / "copy"
+    with pytest.raises(FileNotFoundError, match=f"there is no folder {target.parent}: '{target}'"):
+        LocalBackend().copyfile(tmp_path / "source", target)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainwright.base.errors import ConfigError, ConfigTypeError, DataError
+from trainwright.base.errors import ConfigError, ConfigKeyError, ConfigTypeError, DataError
 from trainwright.model import BaseModel, ImgDataPreprocessor
 from trainwright.registry import MODELS
 
@@ -96,7 +96,7 @@ def test_wrong_settings(settings, message):
             ConfigTypeError,
             "a dict with a tensor, or a list of tensors, under 'inputs', for ImgDataPreprocessor, got list",
         ),
-        ({}, {"images": 1}, ConfigTypeError, r"got dict: \['images'\]. The loader's collate_fn"),
+        ({}, {"images": 1}, ConfigKeyError, r"got dict: \['images'\]. The loader's collate_fn"),
         ({}, {"inputs": []}, ConfigTypeError, "whose inputs are list"),
         ({}, {"inputs": [1]}, ConfigTypeError, "whose inputs are list"),
         ({}, {"inputs": torch.zeros(2, 3, 4)}, DataError, r"should be a NCHW tensor or a list, got \(2, 3, 4\)"),

@@ -103,7 +103,7 @@ def positional_only(a, /, b):
         (function, {"lr": 1, "momentun": 2}, ["unknown argument 'momentun'. Did you mean 'momentum'?"]),
         (functools.partial(function, lr=1), {}, []),
         (functools.partial(function, lr=1), {"momentun": 1}, ["unknown argument 'momentun'. Did you mean 'momentum'?"]),
-        (object, {"a": 1}, ["unknown argument 'a'. It accepts no arguments."]),
+        (object, {"a": 1}, ["unknown argument 'a'. It accepts no arguments by name."]),
         (positional_only, {"b": 1}, ["argument 'a' cannot be given by name."]),
         (torch.nn.Linear, {"in_features": 1, "out_featuers": 2}, None),
         (torch.optim.SGD, {"lr": 1, "momentum": 0.9}, ["missing argument 'params'."]),

@@ -14,7 +14,7 @@ from trainwright.base.logs import MMLogger
 from trainwright.checkpoint import read_checkpoint
 from trainwright.config import Config
 from trainwright.data import DefaultSampler
-from trainwright.engine import EpochBasedTrainLoop, Hook, IterBasedTrainLoop, TestLoop, ValLoop
+from trainwright.engine import EpochBasedTrainLoop, Hook, IterBasedTrainLoop, TestLoop, ValLoop, get_priority
 from trainwright.evaluation import Accuracy, BaseMetric, Evaluator
 from trainwright.hooks import CheckpointHook, IterTimerHook, LoggerHook
 from trainwright.optim import OptimWrapper
@@ -282,7 +282,7 @@ DEFAULT = [
 
 
 def named(runner):
-    return [(type(hook).__name__, hook.priority) for hook in runner.hooks]
+    return [(type(hook).__name__, get_priority(hook.priority)) for hook in runner.hooks]
 
 
 def test_default_hooks_and_priorities(tmp_path):
@@ -325,14 +325,14 @@ def test_priority_of_a_hook(tmp_path, monkeypatch):
         before = list(runner.hooks)
         runner.register_hook(hook, **kwargs)
         (new,) = [hook for hook in runner.hooks if hook not in before]
-        return new.priority
+        return get_priority(new.priority)
 
     assert place_of({"type": "Custom", "priority": "LOW"}, priority="HIGH") == 30  # the argument
     assert place_of({"type": "Custom", "priority": "LOW"}) == 70  # then the dict's
     assert place_of({"type": "IterTimerHook"}) == 50  # then the hook's own
     assert place_of(LoggerHook()) == 60
     assert place_of(Custom(), priority=99) == 99
-    numbers = [hook.priority for hook in runner.hooks]
+    numbers = [get_priority(hook.priority) for hook in runner.hooks]
     assert numbers == sorted(numbers)
     with pytest.raises(HookError, match=r"priority 'HIH' is unknown.*Did you mean 'HIGH'"):
         runner.register_hook(Custom(), priority="HIH")
@@ -343,7 +343,7 @@ def test_priority_of_a_hook(tmp_path, monkeypatch):
 def test_equal_priorities_keep_the_order_of_arrival(tmp_path):
     hooks = [Custom(), IterTimerHook(), Custom()]
     runner = Runner.from_cfg(toy_config(tmp_path, custom_hooks=hooks))
-    normal = [hook for hook in runner.hooks if hook.priority == 50]
+    normal = [hook for hook in runner.hooks if get_priority(hook.priority) == 50]
     assert normal[-3:] == hooks
 
 

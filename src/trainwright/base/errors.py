@@ -43,6 +43,10 @@ class ConfigKeyError(ConfigError, KeyError):
         return str(self.args[0])  # KeyError would print the repr of the message
 
 
+class DeviceNameError(ConfigError, NotImplementedError):
+    """A kind of device that a function has no way of working on."""
+
+
 class ConfigFormatError(ConfigError, OSError):
     """A format that configs do not have."""
 

@@ -6,6 +6,7 @@ LazyObject: it knows what to import, and imports it when it is built. Answers to
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -122,8 +123,13 @@ class LazyObject:
             return getattr(source, name)
         except AttributeError:
             pass
-        try:  # `from package import module` finds modules that nobody has imported yet
-            return import_module(f"{source.__name__}.{name}") if hasattr(source, "__path__") else getattr(source, name)
+        # `from package import module` finds modules that nobody has imported yet: by the name that the package was
+        # asked for, which is another than its own where it stands in for one.
+        package = self.dotted.removesuffix(f".{name}")
+        try:
+            if sys.modules.get(package) is not source:
+                package = source.__name__
+            return import_module(f"{package}.{name}") if hasattr(source, "__path__") else getattr(source, name)
         except (ImportError, AttributeError) as error:
             raise self._error(error) from error
 

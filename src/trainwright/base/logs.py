@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigKeyError
 from trainwright.base.instances import ManagerMixin
 from trainwright.base.log_format import FilterDuplicateWarning, MMFormatter, shows_colours
 from trainwright.base.text import did_you_mean
@@ -71,7 +71,7 @@ class MMLogger(ManagerMixin, logging.Logger):
     ) -> None:
         logging.Logger.__init__(self, logger_name or defaults.package)
         self._instance_name = name
-        level: int = logging._checkLevel(log_level)  # type: ignore[attr-defined]
+        level = _level(log_level)
         rank = _get_rank()
         is_mmengine = defaults.package == "mmengine"
         console = ConsoleHandler("stdout" if is_mmengine else "stderr")
@@ -109,7 +109,7 @@ class MMLogger(ManagerMixin, logging.Logger):
 
     def setLevel(self, level: int | str) -> None:
         # A logger outside logging's tree is not reached by the manager's cache invalidation.
-        self.level = logging._checkLevel(level)  # type: ignore[attr-defined]
+        self.level = _level(level)
         self._cache: dict[int, bool] = {}
 
     def callHandlers(self, record: logging.LogRecord) -> None:
@@ -130,6 +130,17 @@ class MMLogger(ManagerMixin, logging.Logger):
                 self.removeHandler(handler)
                 handler.close()
         self.forget()
+
+
+def _level(given: int | str) -> int:
+    try:
+        level: int = logging._checkLevel(given)  # type: ignore[attr-defined]
+    except ValueError:
+        names = sorted(logging._nameToLevel, key=logging._nameToLevel.__getitem__)
+        raise ConfigKeyError(
+            f"log_level {given!r} is not known; known: {', '.join(names)}, or a number.{did_you_mean(given, names)}"
+        ) from None
+    return level
 
 
 def print_log(msg: Any, logger: logging.Logger | str | None = None, level: int = logging.INFO) -> None:

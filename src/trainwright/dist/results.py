@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed as torch_dist
 
-from trainwright.base.errors import ConfigError, DataError
+from trainwright.base.errors import ConfigError, DataError, DeviceNameError
 from trainwright.dist.axes import data_group, data_info, has_main
 from trainwright.dist.collectives import all_gather_object, barrier, gather_object
 from trainwright.dist.process import is_main_process
@@ -32,7 +32,7 @@ def collect_results(results: list[T], size: int, device: str = "cpu", tmpdir: st
     hold tensors and plain data only. The folder goes too, where nothing else is in it.
     """
     if device not in ("cpu", "gpu", "npu"):
-        raise ConfigError(f"collect_results: device must be 'cpu' or 'gpu', got {device!r}")
+        raise DeviceNameError(f"collect_results: device must be 'cpu' or 'gpu', got {device!r}")
     if tmpdir is not None and device != "cpu":
         raise ConfigError("collect_results: tmpdir is for device='cpu'; drop tmpdir or set device='cpu'")
     if data_info()[1] == 1:

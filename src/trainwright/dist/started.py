@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigKeyError
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 DEFAULT_PORT = "29500"
@@ -107,7 +107,7 @@ def _required(
 ) -> dict[str, str]:
     missing = [name for name in names if name not in env]
     if missing:
-        raise ConfigError(
+        raise ConfigKeyError(
             f"launcher={launcher!r} needs the environment that {starter} sets, and {', '.join(missing)} is missing: "
             f"start with {command}, or leave the launcher out to train in one process."
         )

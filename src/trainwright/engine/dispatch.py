@@ -94,9 +94,11 @@ class HookTable:
         if not isinstance(hook, self._dialect.base):
             raise TypeError(f"hook should be an instance of {self._dialect.base.__name__}, but got {hook!r}.")
         self._check_names(hook)
-        hook.priority = get_priority(hook.priority if priority is None else priority)
+        level = get_priority(hook.priority if priority is None else priority)
+        if priority is not None:
+            hook.priority = priority  # as it was given, a name or a number
         place = len(self.hooks)
-        while place and self.hooks[place - 1].priority > hook.priority:
+        while place and get_priority(self.hooks[place - 1].priority) > level:
             place -= 1
         self.hooks.insert(place, hook)
         self.rebuild()

@@ -40,9 +40,7 @@ def get_priority(priority: int | str | Priority) -> int:
     return int(priority)
 
 
-def priority_name(value: int) -> str:
+def priority_name(priority: int | str | Priority) -> str:
     """The name of a priority, or its number when it has none."""
-    try:
-        return Priority(value).name
-    except ValueError:
-        return str(value)
+    number = get_priority(priority)
+    return Priority(number).name if number in Priority.__members__.values() else str(number)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainwright.base.errors import ConfigTypeError, DataError, DataRuleError, RuleError
+from trainwright.base.errors import ConfigKeyError, ConfigTypeError, DataError, DataRuleError, RuleError
 from trainwright.model.utils import stack_batch
 from trainwright.registry import MODELS
 
@@ -140,7 +140,8 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         else:
             found = f"{type(data).__name__}: {sorted(data)}" if isinstance(data, dict) else type(data).__name__
             held = f", whose inputs are {type(inputs).__name__}" if inputs is not None else ""
-            raise ConfigTypeError(
+            is_missing = isinstance(data, dict) and "inputs" not in data
+            raise (ConfigKeyError if is_missing else ConfigTypeError)(
                 f"Output of `cast_data` should be a dict with a tensor, or a list of tensors, under 'inputs', for "
                 f"{type(self).__name__}, got {found}{held}. The loader's collate_fn and the last transform make it."
             )

@@ -141,4 +141,4 @@ def _is_made_in_c(cls: type) -> bool:
 
 
 def _accepts(accepted: list[str]) -> str:
-    return f" It accepts: {', '.join(accepted)}." if accepted else " It accepts no arguments."
+    return f" It accepts: {', '.join(accepted)}." if accepted else " It accepts no arguments by name."

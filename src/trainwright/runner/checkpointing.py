@@ -322,8 +322,8 @@ class CheckpointMixin(FactsMixin, HookMixin):
         self._take_over_writers(meta)
         self.ctx.clock.load_state_dict(meta)
         set_counters(loop, self.ctx.clock)
-        if "message_hub" in checkpoint or not goes_back:
-            self.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
+        if "message_hub" in checkpoint:
+            self.message_hub.load_state_dict(checkpoint["message_hub"])
         saved_hooks = checkpoint.get("hooks", {})
         for name, hook in self._stateful_hooks().items():
             if name in saved_hooks and (hook.rewinds or not goes_back):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainwright.base.defaults import defaults
-from trainwright.base.errors import RuleError, RuleTypeError
+from trainwright.base.errors import InstanceNameError, RuleError, RuleTypeError
 from trainwright.base.logs import MMLogger
 from trainwright.state.clock import Clock
 from trainwright.state.history import HistoryBuffer
@@ -37,6 +37,8 @@ class MessageHub:
         resumed_keys: Mapping[str, bool] | None = None,
         metrics: MetricStore | None = None,
     ) -> None:
+        if not isinstance(name, str) or not name:
+            raise InstanceNameError(f"name of a MessageHub must be a non-empty string, got {name!r}")
         self.name = self._instance_name = name
         self.metrics = metrics if metrics is not None else MetricStore(Clock())
         parts = {"log_scalars": log_scalars, "runtime_info": runtime_info, "resumed_keys": resumed_keys}
@@ -63,8 +65,6 @@ class MessageHub:
     @classmethod
     def get_instance(cls, name: str, **kwargs: Any) -> MessageHub:
         """The hub of that name: of a run that is open, or one kept under it, made with ``kwargs`` if there is none."""
-        if not isinstance(name, str) or not name:
-            raise RuleTypeError(f"the name of a MessageHub must be a text, but got {name!r}.")
         for hub in cls._active:
             if hub.name == name:
                 return hub
@@ -212,22 +212,29 @@ class MessageHub:
     def load_state_dict(self, state_dict: Mapping[str, Any] | MessageHub) -> None:
         """Take over what ``state_dict`` or ``plain_state`` gave, or all that another hub holds.
 
-        A scalar that is no history, and a flag of what is not there, are left out and logged.
+        A scalar that is no history, and a flag of what is not there, are left out and logged. Raises RuleError where
+        one of the three parts is missing: this is no state of a hub.
         """
         if isinstance(state_dict, MessageHub):
             other = state_dict
             kept = {"log_scalars": other.log_scalars, "runtime_info": other.runtime_info}
             state_dict = {**kept, "resumed_keys": other.resumed_keys}
         _need_dict("load_state_dict", state_dict)
-        scalars = state_dict.get("log_scalars", {})
+        absent = [part for part in ("log_scalars", "runtime_info", "resumed_keys") if part not in state_dict]
+        if absent:
+            raise RuleError(
+                f"the state of a MessageHub has log_scalars, runtime_info and resumed_keys, but {', '.join(absent)} "
+                f"not found among the keys given: {', '.join(map(str, state_dict)) or 'none'}."
+            )
+        scalars = state_dict["log_scalars"]
         histories = {key: value for key, value in scalars.items() if _is_history(value)}
         self.metrics.load_state_dict(
             {key: value.state_dict() if isinstance(value, HistoryBuffer) else value for key, value in histories.items()}
         )
-        infos = state_dict.get("runtime_info", {})
+        infos = state_dict["runtime_info"]
         self._runtime_info.update((key, _copied(key, value)) for key, value in infos.items())
         known = self.metrics.histories.keys() | self._runtime_info.keys() | self.live.keys()
-        flags = state_dict.get("resumed_keys", {})
+        flags = state_dict["resumed_keys"]
         missing = {key for key, flag in flags.items() if flag and key not in known}
         self._resumed_keys.update((key, flag) for key, flag in flags.items() if key not in missing)
         left_out = sorted({*(scalars.keys() - histories.keys()), *missing})

@@ -96,7 +96,7 @@ class DataDocument:
         try:
             return lookup(self._base_keys[int(match[1])])
         except ConfigError as error:
-            raise ConfigError(str(error), self._filename, self._line_of(match[0])) from error
+            raise type(error)(str(error), self._filename, self._line_of(match[0])) from error
 
 
 def _parse_json(text: str, filename: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from trainwright.base.errors import ConfigError
+from trainwright.base.errors import ConfigError, ConfigKeyError
 from trainwright.base.text import did_you_mean
 from trainwright.config.config_dict import ConfigDict
 from trainwright.config.sources import Syntax
@@ -77,7 +77,7 @@ def base_lookup(base: ConfigDict) -> Callable[[str], Any]:
             if not isinstance(node, dict) or part not in node:
                 where = ".".join([BASE_KEY, *parts[:i]])
                 hint = did_you_mean(part, node) if isinstance(node, dict) else ""
-                raise ConfigError(f"{{{{ {BASE_KEY}.{dotted} }}}}: there is no key {part!r} in {where}.{hint}")
+                raise ConfigKeyError(f"{{{{ {BASE_KEY}.{dotted} }}}}: there is no key {part!r} in {where}.{hint}")
             node = dict.__getitem__(node, part)
         return node
 

@@ -399,7 +399,7 @@ class _Evaluator:
         try:
             return self._look_up(self._base_keys[int(index)])
         except ConfigError as error:
-            raise ConfigError(str(error), self._path, node.lineno) from error
+            raise type(error)(str(error), self._path, node.lineno) from error
 
     def _guarded(self, node: Any, operation: Callable[[], Any]) -> Any:
         try:

@@ -95,8 +95,10 @@ class PyDocument:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            message = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {_text(error)}"
-            raise ConfigError(message, self.filename, _line_of(error, self.filename) or 1) from error
+            is_ours = isinstance(error, ConfigError)
+            message = str(error) if is_ours else f"{type(error).__name__}: {_text(error)}"
+            kind = type(error) if is_ours else ConfigError
+            raise kind(message, self.filename, _line_of(error, self.filename) or 1) from error
 
     def _import_result(self, namespace: dict[Any, Any], inherited: Inherited, run_names: set[str]) -> Evaluated:
         """The settings, with imported names and the file's own functions among them, as MMEngine has it."""

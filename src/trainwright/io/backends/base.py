@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from typing import Any
 
-from trainwright.base.errors import UnsupportedOperationError
+from trainwright.base.errors import RuleTypeError, UnsupportedOperationError
 
 OPERATIONS = frozenset(
     (
@@ -14,6 +14,13 @@ OPERATIONS = frozenset(
         *("copyfile_to_local", "copytree_to_local", "copy_if_symlink_fails", "generate_presigned_url"),
     )
 )
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    """What `put_text` writes; RuleTypeError for what is no text."""
+    if not isinstance(text, str):
+        raise RuleTypeError(f"put_text writes a str, got {type(text).__name__}: bytes are written by put")
+    return text.encode(encoding)
 
 
 class BaseStorageBackend(metaclass=ABCMeta):

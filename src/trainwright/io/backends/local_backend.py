@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainwright.io.atomic import publish, temporary
-from trainwright.io.backends.base import BaseStorageBackend
+from trainwright.io.backends.base import BaseStorageBackend, encoded
 from trainwright.io.backends.listing import check_listing
 
 StrPath = str | Path
@@ -39,7 +40,7 @@ class LocalBackend(BaseStorageBackend):
 
     def put_text(self, obj: str, filepath: StrPath, encoding: str = "utf-8") -> None:
         """Write text."""
-        self.put(obj.encode(encoding), filepath)
+        self.put(encoded(obj, encoding), filepath)
 
     def exists(self, filepath: StrPath) -> bool:
         """Whether there is a file or folder."""
@@ -180,5 +181,8 @@ def replace(filepath: StrPath, write: Callable[[BinaryIO], Any], mode: int | Non
             os.fchmod(file.fileno(), stat.S_IMODE(kept))
         write(file)
 
+    parent = os.path.dirname(target)
+    if before is None and not os.path.isdir(parent):  # which the system would say of the temporary file
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {parent}", str(filepath))
     # It waits for the disk, which takes far longer than writing a small file, only where something would be lost.
     publish(target, fill, is_durable=before is not None)

@@ -11,7 +11,7 @@ from shutil import SameFileError
 from typing import Any
 
 from trainwright.base.errors import UnsupportedOperationError
-from trainwright.io.backends.base import BaseStorageBackend
+from trainwright.io.backends.base import BaseStorageBackend, encoded
 from trainwright.io.backends.listing import check_listing, local_copy
 from trainwright.io.backends.local_backend import LocalBackend
 
@@ -67,7 +67,7 @@ class ObjectStorageBackend(BaseStorageBackend):
 
     def put_text(self, obj: str, filepath: StrPath, encoding: str = "utf-8") -> None:
         """Write an object that is text."""
-        self.put(obj.encode(encoding), filepath)
+        self.put(encoded(obj, encoding), filepath)
 
     def exists(self, filepath: StrPath) -> bool:
         """Whether there is an object, or a folder of them."""
