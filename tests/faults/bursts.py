@@ -50,17 +50,17 @@ def started(cfg):
         code = 99
         try:
             torch.set_num_threads(1)
-            with program():
-                os.write(writer, b"x")
-                try:
+            try:  # around all of the program: a signal that comes before training, or two of them, raise there
+                with program():
+                    os.write(writer, b"x")
                     runner = Runner.from_cfg(cfg)
                     runner.train()
                     torch.save(result(runner), os.path.join(runner.work_dir, RESULT))
                     code = 0
-                except Interrupted as stop:
-                    code = stop.exit_code
-                except BaseException:  # noqa: BLE001 - whatever it is, the parent sees the code
-                    traceback.print_exc()
+            except Interrupted as stop:
+                code = stop.exit_code
+            except BaseException:  # noqa: BLE001 - whatever it is, the parent sees the code
+                traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writer)
