@@ -21,6 +21,10 @@ COLOSSALAI_STAMP := $(COLOSSALAI)/.installed
 CLIENTS := .venv-clients
 CLIENTS_STAMP := $(CLIENTS)/.installed
 
+# Where an environment forbids bytecode files, each of the hundreds of processes that the tests start would compile the
+# package for half a second, and pytest all of the tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: venv demo test conformance lint format bench peers peers-mmcv1 faults trackers deepspeed colossalai ray elastic site clients clean
 
 venv: $(STAMP)
@@ -28,6 +32,7 @@ venv: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	$(BIN)/python -m compileall -q src  # as pip does where it installs a copy
 	touch $@
 
 # One thread: the batches are too small for a second one to pay, and a busy machine then does no harm.
