@@ -48,11 +48,11 @@ lint: venv
 	$(BIN)/python tools/check_source.py
 
 # Without the tests for `make trackers`, which train in many processes; TensorBoard's files are read back here too. The
-# long runs with several ranks are `make conformance`, those that need a package of their own have a target of their own.
+# long runs are `make conformance`, those that need a package of their own have a target of their own.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not tracker and not conformance and not deepspeed and not colossalai and not ray and not mmcv1 and not client"
 
-# The whole conformance suite, and what else is long and takes several ranks. $(CONFORMANCE) narrows it: a path, or -k.
+# The whole conformance suite, and what else is long. $(CONFORMANCE) narrows it: a path, or -k.
 conformance: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "conformance and not deepspeed and not ray and not mmcv1 and not client" $(CONFORMANCE)
 

@@ -117,7 +117,7 @@ def test_no_step_dir(command):
     assert "nowhere' does not exist. It is the folder that the guard names" in err
 
 
-@pytest.mark.slow
+@pytest.mark.conformance  # long
 def test_the_digits_example_from_another_folder(tmp_path):
     """In processes of their own, as a person would."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from trainwright.base.errors import RankError
 from trainwright.dist import together
 from trainwright.engine import Event, Hook
 from trainwright.testing.rank_runs import EVERY_2, train_toy
-from trainwright.testing.ranks import run_ranks
+from trainwright.testing.ranks import run_alone, run_ranks
 from trainwright.testing.toys import ToyModel, toy_config, toy_loader
 
 DDP = {"type": "DDPStrategy"}
@@ -172,3 +173,14 @@ def test_a_model_that_one_rank_cannot_build_ends_all(tmp_path: Path) -> None:
     assert (second, first) == ("ArithmeticError", "RankError")
     assert "The error of rank 1:\nTraceback" in text
     assert took < LIMIT_S
+
+
+def waits_for_what_never_comes():
+    threading.Event().wait()
+
+
+def test_a_rank_that_hangs_shows_where():
+    with pytest.raises(TimeoutError, match=r"ranks \[0\] gave no result within 1\.0 s") as error:
+        run_alone(waits_for_what_never_comes, timeout_s=1.0)
+    assert "rank 0 is here:" in str(error.value)
+    assert "in waits_for_what_never_comes" in str(error.value)

@@ -1,12 +1,15 @@
 """SIGKILL at random moments: nothing is lost, and what is completed is as if nothing had happened."""
 
 import pytest
-from harness import LAYOUTS
 from kills import kill_again_and_again, one_process, two_ranks
 
+LONG = pytest.mark.conformance
 
-@pytest.mark.parametrize("max_keep", [1, 3])
-@pytest.mark.parametrize("layout", LAYOUTS)
+
+@pytest.mark.parametrize(
+    ("layout", "max_keep"),
+    [("file", 1), ("folder", 3), pytest.param("file", 3, marks=LONG), pytest.param("folder", 1, marks=LONG)],
+)
 def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
     trial = one_process(tmp_path, layout, checkpoint={"max_keep_ckpts": max_keep})
     report = kill_again_and_again(tmp_path, trial, 50, seed=max_keep)
@@ -16,7 +19,7 @@ def test_one_process_is_killed_fifty_times(tmp_path, layout, max_keep):
 
 
 # A hundred together; FSDP takes twice as long.
-@pytest.mark.conformance  # long
+@LONG
 @pytest.mark.parametrize(
     ("strategy", "layout", "n_kills"), [("DDPStrategy", "file", 70), ("FSDPStrategy", "folder", 30)]
 )

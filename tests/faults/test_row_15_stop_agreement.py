@@ -74,7 +74,7 @@ def episodes(folder):
     return [episode(folder, n) for n in range(N_EPISODES)]
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.conformance)])
 def test_all_ranks_stop_after_the_same_iteration(tmp_path, world_size):
     first, *others = run_ranks(world_size, episodes, tmp_path, timeout_s=120)
     assert all(other == first for other in others)

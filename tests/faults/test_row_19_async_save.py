@@ -71,6 +71,7 @@ def test_a_process_that_saves_in_the_background_is_killed_twenty_times(tmp_path,
     assert report.n_completed >= 1
 
 
+@pytest.mark.conformance  # long
 @pytest.mark.parametrize(("strategy", "layout"), [("DDPStrategy", "file"), ("FSDPStrategy", "folder")])
 def test_one_of_two_ranks_that_save_in_the_background_is_killed_ten_times(tmp_path, strategy, layout, told_by_path):
     report = kill_again_and_again(tmp_path, two_ranks(tmp_path, strategy, layout, checkpoint=ASYNC), 10, seed=6)

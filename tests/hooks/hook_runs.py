@@ -24,6 +24,8 @@ LOOPS = {
     "epochs": {"by_epoch": True, "max_epochs": N_EPOCHS},
     "iters": {"by_epoch": False, "max_iters": N_EPOCHS * N_BATCHES, "val_interval": N_BATCHES},
 }
+# Of tests with many cases, which would take long on both.
+half_of_loops = pytest.mark.parametrize("loop", ["epochs", pytest.param("iters", marks=pytest.mark.conformance)])
 SGD = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
 # What differs between two equal runs: times, memory, and which text the config was.
 CHANGING = ("time", "_per_s", "mfu", "memory", "elapsed", "experiment_name", "log_dirs", "cfg", "eta")

@@ -4,7 +4,7 @@ import copy
 import gc
 
 import pytest
-from hook_runs import LOOPS, SGD, config, hook_of, state_of, stop, train, trained
+from hook_runs import LOOPS, SGD, config, half_of_loops, hook_of, state_of, stop, train, trained
 
 from trainwright.engine import Event
 from trainwright.hooks import LossGuardHook
@@ -146,7 +146,7 @@ def test_alone(tmp_path, whole, loop, name):
     check_in_parts(tmp_path, whole, loop, (name,))
 
 
-@loops
+@half_of_loops
 @pytest.mark.parametrize("pair", [*PAIRS, *(("guard", name) for name in GUARDED)], ids="-".join)
 def test_in_pairs(tmp_path, whole, loop, pair):
     check_in_parts(tmp_path, whole, loop, pair)
@@ -161,7 +161,7 @@ def test_stopped_around_a_validation(tmp_path, whole, loop, pair, event, nth):
     check_in_parts(tmp_path, whole, loop, pair, event, nth)
 
 
-@loops
+@half_of_loops
 @pytest.mark.parametrize(
     ("policy", "other"),
     [*(("skip", name) for name in GUARDED), *(("rollback", name) for name in ("accumulation", "ema", "best", "amp"))],

@@ -4,6 +4,7 @@ import gc
 from itertools import combinations
 
 import pytest
+from hook_runs import half_of_loops
 
 from trainwright.base.errors import Interrupted
 from trainwright.engine import Event
@@ -59,7 +60,7 @@ def plain(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("loop", list(LOOPS))
+@half_of_loops
 @pytest.mark.parametrize("pair", list(combinations(HOOKS, 2)), ids="-".join)
 def test_in_pairs_and_in_parts(tmp_path, plain, loop, pair):
     """Only freezing changes what is trained; and a run in two parts is the run in one, curves included."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
+import signal
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed as torch_dist
 
 R = TypeVar("R")
+_SHOW = signal.SIGURG  # which nobody handles, and which does nothing to a process that does not
 
 
 def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: float = 60.0) -> list[R]:
@@ -24,7 +28,7 @@ def run_ranks(world_size: int, func: Callable[..., R], *args: Any, timeout_s: fl
 
     Results may hold tensors; they are copied. An error is raised here as an AssertionError, with the rank that failed
     first, its traceback, and the last lines of the others that failed with it; all processes have ended then. Nobody
-    waits longer than `timeout_s` for a result.
+    waits longer than `timeout_s` for a result: a TimeoutError then shows where in the code each rank is.
     """
     return _run(world_size, True, func, args, timeout_s)
 
@@ -41,7 +45,8 @@ def _run(world_size: int, in_group: bool, func: Callable[..., R], args: tuple[An
         processes, pipes = [], []
         for rank in range(world_size):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_rank_main, args=(rank, world_size, store, sender, func, args))
+            stack = os.path.join(folder, f"stack{rank}")
+            process = context.Process(target=_rank_main, args=(rank, world_size, store, stack, sender, func, args))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: forking a process with threads
                 process.start()
@@ -50,6 +55,8 @@ def _run(world_size: int, in_group: bool, func: Callable[..., R], args: tuple[An
             pipes.append(receiver)
         try:
             return _collect(pipes, timeout_s)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{_stacks(processes, folder)}") from None
         finally:
             for process in processes:
                 process.join(2)
@@ -89,10 +96,31 @@ def _collect(pipes: list[Connection], timeout_s: float) -> list[Any]:
     return results
 
 
+def _stacks(processes: Sequence[BaseProcess], folder: str) -> str:
+    """Where the processes that live are: their threads' stacks, which they write when they get the signal."""
+    texts = []
+    for rank, process in enumerate(processes):
+        path = os.path.join(folder, f"stack{rank}")
+        if process.is_alive() and process.pid and os.path.exists(path):
+            os.kill(process.pid, _SHOW)
+            time.sleep(0.5)
+            with open(path, encoding="utf-8", errors="replace") as file:
+                texts.append(f"rank {rank} is here:\n{file.read() or 'in a call that takes no signals'}")
+    return "\n".join(texts)
+
+
 def _rank_main(
-    rank: int, world_size: int, store: str, sender: Connection, func: Callable[..., Any], args: tuple[Any, ...]
+    rank: int,
+    world_size: int,
+    store: str,
+    stack: str,
+    sender: Connection,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    shown = open(stack, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    faulthandler.register(_SHOW, file=shown)
     try:
         if store:
             os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(rank))
