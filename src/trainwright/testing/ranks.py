@@ -103,7 +103,7 @@ def _stacks(processes: Sequence[BaseProcess], folder: str) -> str:
         path = os.path.join(folder, f"stack{rank}")
         if process.is_alive() and process.pid and os.path.exists(path):
             os.kill(process.pid, _SHOW)
-            time.sleep(0.5)
+            process.join(0.5)  # it goes on, and has written by then
             with open(path, encoding="utf-8", errors="replace") as file:
                 texts.append(f"rank {rank} is here:\n{file.read() or 'in a call that takes no signals'}")
     return "\n".join(texts)
