@@ -2,6 +2,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
+import gc
 import importlib.util
 import random
 import signal
@@ -18,6 +19,9 @@ from trainwright.base.logs import MMLogger
 from trainwright.visualization import Visualizer
 
 torch.set_num_threads(1)
+# Forked processes leave alone what lies in the garbage of this one: to end a process group, they would wait for ever
+# for threads that they have not.
+os.register_at_fork(after_in_child=gc.freeze)
 for _name in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)  # what a service or a user wants of colours and bars is not what is tested
 

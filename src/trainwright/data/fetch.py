@@ -13,7 +13,7 @@ from trainwright.data.board import COLLATING, IDLE, READING, Board
 from trainwright.data.sample_errors import TRIES, Carried, SampleFailure, Skipped, as_key, failure
 from trainwright.data.stream_reading import KeyedStream
 from trainwright.data.streams import epoch_key, sample_key, seed_host_streams
-from trainwright.data.workers import outlive_signals
+from trainwright.data.workers import begin_work
 
 _HINT = "\nmend or remove it, or leave such samples out: train_dataloader=dict(on_sample_error='skip')"
 _EPOCH = 2**32 - 1  # above these bits an epoch under which a sample is keyed has the number of its visit
@@ -163,7 +163,7 @@ class KeyedWorkerInit:
         if info is not None and isinstance(info.dataset, (KeyedDataset, KeyedStream)):
             worker_id = info.dataset.assume_place(info) if isinstance(info.dataset, KeyedStream) else worker_id
             object.__setattr__(info, "dataset", info.dataset.dataset)  # WorkerInfo refuses plain assignment
-        outlive_signals()
+        begin_work()
         if self.init_fn is not None:
             self.init_fn(worker_id)
 

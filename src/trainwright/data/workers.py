@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -30,7 +31,7 @@ def worker_init_fn(
     torch.manual_seed(worker_seed)
     if disable_subprocess_warning:
         mute_worker(worker_id)
-    outlive_signals()
+    begin_work()
 
 
 def mute_worker(worker_id: int) -> None:
@@ -39,14 +40,17 @@ def mute_worker(worker_id: int) -> None:
         warnings.simplefilter("ignore")
 
 
-def outlive_signals() -> None:
-    """Let this worker end with its training, and not by a signal for it that all processes of a job get.
+def begin_work() -> None:
+    """Let this worker end with its training, and not by a signal for it that all processes of a job get, and leave
+    alone what lies in the garbage of the process that it was forked from.
 
     A training that is asked to stop needs its workers for the rest of its window. SIGTERM ends a worker when its
-    parent, who has no further use for it, sends it.
+    parent, who has no further use for it, sends it. A process group in the garbage would be waited for here for ever,
+    since its threads were not forked; and to look through the parent's objects copies them, page by page.
     """
     if get_worker_info() is None:
         return
+    gc.freeze()
     for name in ("SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

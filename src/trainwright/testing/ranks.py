@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -118,6 +119,8 @@ def _rank_main(
     func: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
+    # What lies in the parent's garbage is not to be ended here: a process group would wait for threads of the parent.
+    gc.freeze()
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     shown = open(stack, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     faulthandler.register(_SHOW, file=shown)
