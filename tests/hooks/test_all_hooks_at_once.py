@@ -5,7 +5,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from hook_runs import LOOPS, SGD, best_file, config, hook_of, state_of, stop, train, trained
+from hook_runs import LOOPS, SGD, best_file, config, half_of_loops, hook_of, state_of, stop, train, trained
 
 from trainwright import hooks
 from trainwright.checkpoint import read_file
@@ -99,7 +99,7 @@ def test_what_watches_changes_nothing(tmp_path, whole, loop):
     assert without.message_hub.get_info("best_score") == runner.message_hub.get_info("best_score")
 
 
-@loops
+@half_of_loops
 @pytest.mark.parametrize(
     ("event", "nth"),
     [
@@ -123,7 +123,7 @@ def files_apart(state):
     return {**{name: value for name, value in state.items() if name != "files"}, "hooks": hooks}
 
 
-@loops
+@half_of_loops
 def test_in_many_parts(tmp_path, whole, loop):
     cfg = everything(tmp_path, loop)
     stop(cfg, Event.AFTER_TRAIN_ITER, 2)
@@ -133,7 +133,7 @@ def test_in_many_parts(tmp_path, whole, loop):
     assert not differences(files_apart(state_of(rest)), files_apart(whole[1][loop]))
 
 
-@loops
+@half_of_loops
 def test_the_way_back_from_bad_steps_leaves_no_trace(tmp_path, loop):
     """A sample makes one step of each epoch bad. Everything is as in a run that leaves out the same batches at once."""
     loader = toy_loader(16, 4, noise=0.2, nan_at=5, num_workers=2)

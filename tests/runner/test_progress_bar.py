@@ -152,6 +152,7 @@ def test_lines_come_above_it_whole(terminal):
     assert not re.search(rb"\x1b\[[\d;]*[1-9][\d;]*m", at.raw), "NO_COLOR"
 
 
+@pytest.mark.conformance  # long
 def test_the_bar_fits_a_window_of_any_width(terminal):
     at = terminal(columns=100)
     at.send("go")
@@ -165,6 +166,7 @@ def test_the_bar_fits_a_window_of_any_width(terminal):
     at.until(r"3/8.*loss: \d")
 
 
+@pytest.mark.conformance  # long
 def test_it_is_drawn_a_few_times_a_second_and_not_once_a_step(terminal):
     at = terminal("iterations")
     at.until("0/300")
@@ -176,6 +178,7 @@ def test_it_is_drawn_a_few_times_a_second_and_not_once_a_step(terminal):
     assert 1 <= drawn <= REDRAWS_PER_SECOND * (seconds + 1)
 
 
+@pytest.mark.conformance  # long
 def test_an_error_leaves_the_screen_clean(terminal):
     at = terminal()
     at.until("0/8")
@@ -197,6 +200,7 @@ def test_ctrl_c_leaves_the_screen_clean(terminal):
     assert any("Interrupted: training was stopped (Ctrl-C) after iteration 2" in row for row in rows)
 
 
+@pytest.mark.conformance  # long
 def test_a_killed_process_leaves_the_cursor_on(terminal):
     at = terminal()
     at.until("0/8")
@@ -207,6 +211,7 @@ def test_a_killed_process_leaves_the_cursor_on(terminal):
     assert not at.screen.cursor.hidden
 
 
+@pytest.mark.conformance  # long
 def test_what_is_written_past_the_bar(terminal, tmp_path):
     """By a forked process, to the terminal; into a file, where standard output goes."""
     with open(tmp_path / "out.txt", "wb") as out:

@@ -54,6 +54,7 @@ def written(folder: Any, hook: str = "", more: str = "") -> str:
     return str(path)
 
 
+@pytest.mark.conformance  # long
 def test_an_exact_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["verify-resume", written(tmp_path), "--iters", "9", "--at", "4"])
