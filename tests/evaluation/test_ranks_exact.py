@@ -156,7 +156,7 @@ FLOATS = dict.fromkeys(("loss", "loss_ce", "loss_size", "loss_square"), 1e-9)
 FLOATS |= dict.fromkeys(("PearsonCorrCoef", "MeanAbsoluteError", "R2Score"), 1e-5)
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("world_size", [2, 3, pytest.param(5, marks=pytest.mark.conformance)])
 def test_as_many_ranks_as_you_like(world_size, alone):
     for found in run_ranks(world_size, evaluate_all, timeout_s=120):
         for case, here, there in zip(CASES, found, alone, strict=True):

@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import pytest
+
 from trainwright.base.errors import CheckpointError
 from trainwright.engine import Hook
 from trainwright.runner import Runner
@@ -133,6 +135,7 @@ class TellSaved(Hook):
 # a training that is small, real, and saves often ----------------------------------------------------------------------
 
 LAYOUTS = ("file", "folder")
+HALF_OF_LAYOUTS = ("file", pytest.param("folder", marks=pytest.mark.conformance))  # of tests that take long
 
 
 def layout_settings(layout: str) -> dict[str, Any]:

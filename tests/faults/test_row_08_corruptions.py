@@ -3,11 +3,12 @@
 import pytest
 import torch
 from corruptions import Target
+from harness import HALF_OF_LAYOUTS
 
 N_FILES = {"file": 1, "folder": 4}
 
 
-@pytest.mark.parametrize("layout", ["file", pytest.param("folder", marks=pytest.mark.conformance)])
+@pytest.mark.parametrize("layout", HALF_OF_LAYOUTS)
 def test_no_damage_goes_unnoticed(tmp_path, layout):
     target = Target(tmp_path, layout)
     files = target.files()

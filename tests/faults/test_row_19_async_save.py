@@ -11,7 +11,7 @@ from functools import partial
 import kills
 import pytest
 import torch
-from harness import LAYOUTS, Child, TellSaved, fork, same_training, small_config, train
+from harness import HALF_OF_LAYOUTS, LAYOUTS, Child, TellSaved, fork, same_training, small_config, train
 from kills import kill_again_and_again, one_process, two_ranks
 
 from trainwright.base.errors import SaveError
@@ -63,7 +63,7 @@ def slow_down(delay_s=0.02, fails=()):
 # killed ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", HALF_OF_LAYOUTS)
 def test_a_process_that_saves_in_the_background_is_killed_twenty_times(tmp_path, layout, told_by_path):
     report = kill_again_and_again(tmp_path, one_process(tmp_path, layout, checkpoint=ASYNC), 20, seed=5)
     assert report.problems == []

@@ -140,7 +140,7 @@ def check_in_parts(folder, whole, loop, names, event=Event.AFTER_TRAIN_ITER, nth
     assert not differences(weights, without)
 
 
-@loops
+@half_of_loops
 @pytest.mark.parametrize("name", list(dict.fromkeys([*HOOKS, *SETTINGS])))
 def test_alone(tmp_path, whole, loop, name):
     check_in_parts(tmp_path, whole, loop, (name,))
