@@ -4,6 +4,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 import gc
 import importlib.util
+import multiprocessing
 import random
 import signal
 import sys
@@ -41,10 +42,12 @@ def close_new(named):
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_left_by_a_module():
-    """Loggers and visualizers of runs that the tests of a module share."""
+    """Loggers and visualizers of runs that the tests of a module share, and workers of loaders in the garbage."""
     named = named_instances()
     yield
     close_new(named)
+    if multiprocessing.active_children():
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
