@@ -172,7 +172,7 @@ class EventStorage:
     def histories(self) -> dict[str, HistoryBuffer]:
         """All scalars that have a value, in the order in which they first came. Synchronises."""
         self._metrics.flush()
-        return {name: history for name, history in self._histories.items() if len(history)}
+        return {name: history for name, history in list(self._histories.items()) if len(history)}
 
     def history(self, name: str) -> HistoryBuffer:
         """The history of one scalar; a KeyError when it has no value. Synchronises."""
